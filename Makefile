@@ -1,0 +1,89 @@
+# Sendpool: `make run` starts it, `make test` proves it. `make` alone lists everything.
+
+PYTHON ?= python3
+PORT ?= 8080
+DATA ?= ./data
+CYCLES ?= 30
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+UV ?= $(BIN)/uv
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+INSTALL := $(PIP) install --quiet --no-build-isolation --use-pep517
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header $(UPGRADE)
+
+# What mypy checks: strictly the three packages, lightly the rest, once there is something.
+TYPED := gateway resolver storage tests \
+	$(patsubst %/,%,$(sort $(dir $(wildcard benchmarks/*.py examples/*.py loadtests/*.py))))
+STRUCTURE_TESTS := $(wildcard tests/test_*.py)
+
+# $(call stage,name,command): say which stage this is, run it, say how it ended and how long it took.
+define stage
+@printf '\n==> %s: %s\n' "$$(date +%H:%M:%S)" '$(1)'; began=$$(date +%s); $(2); code=$$?; \
+	if [ $$code -eq 0 ]; then word=ok; else word=FAILED; fi; \
+	printf '==> %s: %s %s, %d s\n' "$$(date +%H:%M:%S)" '$(1)' $$word $$(($$(date +%s) - began)); exit $$code
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run check test kill-test bench coverage lock clean
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo '  PORT=$(PORT) DATA=$(DATA) (run)   CYCLES=$(CYCLES) (kill-test)   PYTHON=$(PYTHON) (setup)   UPGRADE=--upgrade (lock)'
+
+setup: $(STAMP) ## make the environment in .venv, hash-locked; quick the second time
+
+# The build tools first, so that what comes only as source is built with a locked tool too.
+# The stamp goes last: an interrupted set-up is done again.
+$(STAMP): pyproject.toml requirements-build.lock requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Sendpool needs Python 3.11 or later; PYTHON=... names another one.' >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	@echo 'Installing into $(VENV), every file checked against its hash; the first time takes a minute or two.'
+	@$(PIP) install --quiet --require-hashes --only-binary :all: -r requirements-build.lock
+	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@PYTHONWARNINGS='ignore:Editable installation' $(INSTALL) --no-deps --editable .
+	@touch $@
+
+run: $(STAMP) ## start the gateway with demo data; Ctrl-C drains and stops it
+	@exec $(BIN)/sendpool serve --demo --port $(PORT) --data '$(DATA)'
+
+check: $(STAMP) ## ruff, mypy strict, architecture, unit tests: under a minute
+	$(call stage,ruff check,$(BIN)/ruff check .)
+	$(call stage,ruff format,$(BIN)/ruff format --check .)
+	$(call stage,mypy,$(BIN)/mypy $(TYPED))
+	$(call stage,architecture,$(BIN)/pytest -q $(STRUCTURE_TESTS))
+	$(call stage,unit tests,$(BIN)/pytest -q tests/unit)
+
+test: check ## set-up, check, then everything else: real PostgreSQL, whole processes, kill test
+	$(call stage,contract and integration tests,$(BIN)/pytest -m 'not kill' tests \
+		--ignore=tests/unit --ignore=tests/acceptance $(addprefix --ignore=,$(STRUCTURE_TESTS)))
+	$(call stage,acceptance tests,$(BIN)/pytest -m 'not kill' tests/acceptance)
+	$(call stage,kill test,SENDPOOL_TEST_CYCLES=$(CYCLES) $(BIN)/pytest -m kill)
+
+kill-test: $(STAMP) ## kill -9 under load, CYCLES times, and look for what was lost
+	$(call stage,kill test,SENDPOOL_TEST_CYCLES=$(CYCLES) $(BIN)/pytest -m kill)
+
+bench: $(STAMP) ## measure, each figure beside its ceiling in the same run
+	@$(BIN)/python -m benchmarks
+
+coverage: $(STAMP) ## which lines and branches the unit tests reach
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -q tests/unit
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+# The versions of requirements-dev.lock hold for the others, so that what is tested is what runs.
+lock: ## write the lock files again (UPGRADE=--upgrade takes newer versions)
+	@command -v $(UV) >/dev/null || $(MAKE) setup
+	$(COMPILE) --group build -o requirements-build.lock
+	$(COMPILE) pyproject.toml --extra dev -o requirements-dev.lock
+	$(COMPILE) pyproject.toml -c requirements-dev.lock -o requirements.lock
+	$(COMPILE) pyproject.toml --extra load -c requirements-dev.lock -o requirements-load.lock
+
+clean: ## remove caches and build products; .venv and the data folder stay
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
+	find gateway resolver storage tests benchmarks examples loadtests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
