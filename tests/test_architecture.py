@@ -38,6 +38,29 @@ READING_ORDER: tuple[str, ...] = tuple(
     resolver.memory
     resolver.rebinding
     resolver.core
+
+    storage.records
+    storage.queries
+    storage.programs
+    storage.cluster
+    storage.embedded
+    storage.migrations
+    storage.partitions
+    storage.database
+    storage.sealing
+    storage.changes
+    storage.catalog_rows
+    storage.catalog
+    storage.backlog
+    storage.feed
+    storage.transaction
+    storage.writer
+    storage.journal
+    storage.threads
+    storage.history
+    storage.messages
+    storage.outbox
+    storage.recovery
     """.split()
 )
 

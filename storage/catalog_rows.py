@@ -1,0 +1,169 @@
+"""The catalog's rows, from the database and to it. Plain conversion, no I/O but opening a sealed token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from resolver.model import (
+    E164,
+    AccountId,
+    CarrierName,
+    Limits,
+    NumberRow,
+    NumberState,
+    NumberType,
+    OnUnknown,
+    PoolId,
+    PowerpackId,
+    PowerpackRow,
+    Service,
+    StickyAtLimit,
+)
+from storage.sealing import Vault
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+Priority = Mapping[tuple[str, Service], tuple[NumberType, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """Who uses the API. `token` is never shown: what comes in is checked by its hash, what goes out signed with it."""
+
+    account_id: AccountId
+    name: str
+    token_sha256: bytes
+    token: str = field(repr=False)
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationRow:
+    """Where an account wants its inbound messages."""
+
+    application_id: str
+    account_id: AccountId
+    name: str
+    message_url: str = ""
+    message_method: str = "POST"
+    created_ms: int = 0
+
+
+def account_of(record: Record, vault: Vault) -> AccountRow:
+    """Raises WrongKey when the token was sealed with another key, or for another account."""
+    return AccountRow(
+        account_id=AccountId(record["account_id"]),
+        name=record["name"],
+        token_sha256=record["token_sha256"],
+        token=vault.open(record["token_sealed"], context=record["account_id"].encode()).decode(),
+        enabled=record["enabled"],
+    )
+
+
+def application_of(record: Record) -> ApplicationRow:
+    return ApplicationRow(
+        application_id=record["application_id"],
+        account_id=AccountId(record["account_id"]),
+        name=record["name"],
+        message_url=record["message_url"],
+        message_method=record["message_method"],
+        created_ms=record["created_ms"],
+    )
+
+
+def powerpack_of(record: Record) -> PowerpackRow:
+    return PowerpackRow(
+        powerpack_id=PowerpackId(record["powerpack_id"]),
+        account_id=AccountId(record["account_id"]),
+        pool_id=PoolId(record["pool_id"]),
+        name=record["name"],
+        sticky_sender=record["sticky_sender"],
+        local_connect=record["local_connect"],
+        priority=_priority_of(record["priority"]),
+        operator_types={operator: NumberType(kind) for operator, kind in record["operator_types"].items()},
+        sticky_at_limit=StickyAtLimit(record["sticky_at_limit"]),
+        sticky_wait_ms=record["sticky_wait_ms"],
+        sticky_life_ms=record["sticky_life_ms"],
+        patience_ms=record["patience_ms"],
+        on_unknown=OnUnknown(record["on_unknown"]),
+        application_type=record["application_type"],
+        application_id=record["application_id"],
+        created_ms=record["created_ms"],
+    )
+
+
+def powerpack_settings(row: PowerpackRow) -> tuple[object, ...]:
+    """What may be edited, in the order of the statements."""
+    return (
+        row.name,
+        row.sticky_sender,
+        row.local_connect,
+        _priority_object(row.priority),
+        dict(row.operator_types),
+        row.sticky_at_limit,
+        row.sticky_wait_ms,
+        row.sticky_life_ms,
+        row.patience_ms,
+        row.on_unknown,
+        row.application_type,
+        row.application_id,
+    )
+
+
+def number_of(record: Record) -> NumberRow:
+    limits = record["limits"]
+    return NumberRow(
+        number=E164(record["number"]),
+        account_id=AccountId(record["account_id"]),
+        type=NumberType(record["type"]),
+        country=record["country"],
+        carrier=CarrierName(record["carrier"]),
+        powerpack_id=None if record["powerpack_id"] is None else PowerpackId(record["powerpack_id"]),
+        services=frozenset(map(Service, record["services"])),
+        campaign_approved=record["campaign_approved"],
+        verified=record["verified"],
+        state=NumberState(record["state"]),
+        limits=None if limits is None else Limits(**limits),
+        added_ms=record["added_ms"],
+    )
+
+
+def number_object(row: NumberRow) -> dict[str, object]:
+    """For JSON, by the names of the columns."""
+    return {
+        "number": row.number,
+        "account_id": row.account_id,
+        "type": row.type,
+        "country": row.country,
+        "carrier": row.carrier,
+        "powerpack_id": row.powerpack_id,
+        "services": sorted(row.services),
+        "campaign_approved": row.campaign_approved,
+        "verified": row.verified,
+        "state": row.state,
+        "limits": limits_object(row.limits),
+        "added_ms": row.added_ms,
+    }
+
+
+def limits_object(limits: Limits | None) -> dict[str, int | None] | None:
+    return None if limits is None else limits._asdict()
+
+
+def _priority_object(priority: Priority) -> dict[str, dict[str, list[str]]]:
+    """As {country: {service: [type, …]}}."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for (country, service), types in priority.items():
+        found.setdefault(country, {})[service.value] = [kind.value for kind in types]
+    return found
+
+
+def _priority_of(found: dict[str, dict[str, list[str]]]) -> Priority:
+    return {
+        (country, Service(service)): tuple(map(NumberType, types))
+        for country, services in found.items()
+        for service, types in services.items()
+    }

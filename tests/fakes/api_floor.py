@@ -1,0 +1,90 @@
+"""The whole API of one account over what accepting stands on, without a database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from gateway.api.account import Accounts
+from gateway.api.idempotency import Keys
+from gateway.api.messages import Messages
+from gateway.api.middleware import Front
+from gateway.api.numberpool import NumberPool
+from gateway.api.powerpacks import Powerpacks
+from gateway.api.resolve import Resolve
+from gateway.api.router import Router
+from gateway.api.routes import account_routes
+from gateway.api.sending import Sending
+from gateway.guard import GuardPolicy
+from gateway.settings import LimitsSettings, ServerSettings
+from resolver.model import AccountId, MessageId
+from storage.history import StoredMessage
+from storage.messages import MessageFilters, MessagePage
+from tests.fakes.accept_floor import AcceptFloor, AcceptJournal
+from tests.fakes.api_client import Client, serving
+
+
+class MemoryArchive:
+    """What was committed, as `MessageArchive` gives it; `asked` are the filters of the latest list."""
+
+    def __init__(self, journal: AcceptJournal) -> None:
+        self._journal = journal
+        self.asked: MessageFilters | None = None
+
+    def stored(self) -> list[StoredMessage]:
+        entries = self._journal.committed
+        bodies = {entry.body.request_id: entry.body for entry in entries if entry.body is not None}
+        return [
+            StoredMessage(
+                row,
+                bodies.get(row.request_id),
+                tuple(self._journal.facts_of(row.message_id)),
+                next((each for each in self._journal.outcomes() if each.message_id == row.message_id), None),
+            )
+            for entry in entries
+            for row in entry.messages
+        ]
+
+    async def find(self, account_id: AccountId, message_id: MessageId) -> StoredMessage | None:
+        found = [each for each in self.stored() if each.row.message_id == message_id]
+        return found[0] if found and found[0].row.account_id == account_id else None
+
+    async def list_page(
+        self, account_id: AccountId, filters: MessageFilters, *, limit: int, offset: int
+    ) -> MessagePage:
+        self.asked = filters
+        found = [each for each in reversed(self.stored()) if each.row.account_id == account_id]
+        if filters.state is not None:
+            found = [each for each in found if each.state == filters.state]
+        return MessagePage(found[offset : offset + limit], len(found))
+
+
+class ApiFloor(AcceptFloor):
+    """`serve` it in a running loop; its journal commits at once."""
+
+    def __init__(self, *, numbers: int = 2, places: int = 0) -> None:
+        super().__init__(numbers=numbers, places=places, commit_ms=0)
+        self.archive = MemoryArchive(self.journal)
+        countries = frozenset({"US", "CA"})
+        self.routes = account_routes(
+            sending=Sending(
+                self.outbound.submit, Keys(self.journal.find_answer), clock=self.clock, policy=GuardPolicy()
+            ),
+            messages=Messages(self.archive, self.resolver, self.facts, clock=self.clock),
+            powerpacks=Powerpacks(self.pools, clock=self.clock, ids=self.ids),
+            numbers=NumberPool(self.pools),
+            resolve=Resolve(
+                self.resolver, self.pools, clock=self.clock, chance=self.chance, allowed_countries=countries,
+                find_operator=lambda recipient: self.operators.get(recipient, ""),
+            ),
+            accounts=Accounts(self.pools.accounts),
+        )  # fmt: skip
+        self.front = Front(
+            Router(self.routes), self.pools.accounts,
+            clock=self.clock, ids=self.ids, server=ServerSettings(), limits=LimitsSettings(),
+        )  # fmt: skip
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Client]:
+        async with serving(self.front) as client:
+            yield client

@@ -1,0 +1,126 @@
+"""A catalog in memory: what `gateway.pools` needs, with the database's refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from resolver.model import E164, AccountId, NumberRow, NumberType, PowerpackId, PowerpackRow
+from storage.catalog import (
+    AccountRow,
+    ApplicationRow,
+    Catalog,
+    CatalogRows,
+    NameTaken,
+    NotFound,
+    NumberTaken,
+    TypeTaken,
+)
+from storage.records import StorageError
+
+
+class MemoryCatalog(Catalog):
+    """`away` makes every call fail; `edits` names those that were made."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[AccountId, AccountRow] = {}
+        self.applications: dict[str, ApplicationRow] = {}
+        self.powerpacks: dict[PowerpackId, PowerpackRow] = {}
+        self.numbers: dict[E164, NumberRow] = {}
+        self.away = False
+        self.edits: list[str] = []
+
+    def _note(self, name: str) -> None:
+        if self.away:
+            raise StorageError("the database is away")
+        self.edits.append(name)
+
+    async def load_all(self) -> CatalogRows:
+        self._note("load_all")
+        return self.rows()
+
+    def rows(self) -> CatalogRows:
+        """Everything."""
+        return CatalogRows(
+            list(self.accounts.values()),
+            list(self.applications.values()),
+            list(self.powerpacks.values()),
+            list(self.numbers.values()),
+        )
+
+    async def find_account(self, account_id: AccountId) -> AccountRow | None:
+        return self.accounts.get(account_id)
+
+    async def find_application(self, account_id: AccountId, application_id: str) -> ApplicationRow | None:
+        return self.applications.get(application_id)
+
+    async def find_powerpack(self, account_id: AccountId, powerpack_id: PowerpackId) -> PowerpackRow | None:
+        return self.powerpacks.get(powerpack_id)
+
+    async def find_number(self, account_id: AccountId, number: E164) -> NumberRow | None:
+        return self.numbers.get(number)
+
+    async def insert_powerpack(self, row: PowerpackRow) -> None:
+        self._note("insert_powerpack")
+        self._check_name(row)
+        self.powerpacks[row.powerpack_id] = row
+
+    async def update_powerpack(self, row: PowerpackRow) -> None:
+        self._note("update_powerpack")
+        if row.powerpack_id not in self.powerpacks:
+            raise NotFound
+        self._check_name(row)
+        self.powerpacks[row.powerpack_id] = row
+
+    def _check_name(self, row: PowerpackRow) -> None:
+        for other in self.powerpacks.values():
+            same = (other.account_id, other.name) == (row.account_id, row.name)
+            if same and other.powerpack_id != row.powerpack_id:
+                raise NameTaken
+
+    async def delete_powerpack(
+        self, account_id: AccountId, powerpack_id: PowerpackId, *, with_numbers: bool = False
+    ) -> list[E164]:
+        self._note("delete_powerpack")
+        if self.powerpacks.pop(powerpack_id, None) is None:
+            raise NotFound
+        freed = [row.number for row in self.numbers.values() if row.powerpack_id == powerpack_id]
+        for number in freed:
+            if with_numbers:
+                del self.numbers[number]
+            else:
+                self.numbers[number] = replace(self.numbers[number], powerpack_id=None)
+        return freed
+
+    async def insert_numbers(self, rows: Sequence[NumberRow]) -> None:
+        self._note("insert_numbers")
+        self.numbers.update((row.number, row) for row in rows)
+
+    async def add_to_powerpack(
+        self, account_id: AccountId, number: E164, powerpack_id: PowerpackId, *, now_ms: int
+    ) -> None:
+        self._note("add_to_powerpack")
+        row = self.numbers.get(number)
+        if row is None:
+            raise NotFound
+        if row.powerpack_id not in (None, powerpack_id):
+            raise NumberTaken
+        for other in self.numbers.values():
+            if other.powerpack_id == powerpack_id and other.type is row.type and other is not row:
+                if row.type is NumberType.TOLL_FREE:
+                    raise TypeTaken
+                if row.type is NumberType.SHORT_CODE and row.country == other.country:
+                    raise TypeTaken
+        self.numbers[number] = replace(row, powerpack_id=powerpack_id, added_ms=now_ms)
+
+    async def remove_from_powerpack(self, account_id: AccountId, number: E164, powerpack_id: PowerpackId) -> None:
+        self._note("remove_from_powerpack")
+        row = self.numbers.get(number)
+        if row is None or row.powerpack_id != powerpack_id:
+            raise NotFound
+        self.numbers[number] = replace(row, powerpack_id=None)
+
+    async def delete_number(self, account_id: AccountId, number: E164) -> None:
+        self._note("delete_number")
+        if self.numbers.pop(number, None) is None:
+            raise NotFound
