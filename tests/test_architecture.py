@@ -61,6 +61,72 @@ READING_ORDER: tuple[str, ...] = tuple(
     storage.messages
     storage.outbox
     storage.recovery
+
+    gateway.fields
+    gateway.settings
+    gateway.clock
+    gateway.metrics
+    gateway.logs
+    gateway.carriers.carrier
+    gateway.carriers.preset
+    gateway.carriers.simulated
+    gateway.carriers.connection
+    gateway.carriers.http
+    gateway.carriers.kinds
+    gateway.manual
+    gateway.awaiting
+    gateway.facts
+    gateway.deposits
+    gateway.pace
+    gateway.attempts
+    gateway.departures
+    gateway.claims
+    gateway.lanes
+    gateway.upkeep
+    gateway.guard
+    gateway.signatures
+    gateway.endpoints
+    gateway.tries
+    gateway.callbacks
+    gateway.stores
+    gateway.demo
+    gateway.inventory
+    gateway.pools
+    gateway.submissions
+    gateway.rows
+    gateway.outbound
+    gateway.inbound
+    gateway.pressure
+    gateway.api.errors
+    gateway.api.times
+    gateway.api.bodies
+    gateway.api.pages
+    gateway.api.call
+    gateway.api.router
+    gateway.api.connections
+    gateway.api.middleware
+    gateway.api.shapes_message
+    gateway.api.shapes_powerpack
+    gateway.api.idempotency
+    gateway.api.sending
+    gateway.api.shapes_stored
+    gateway.api.messages
+    gateway.api.powerpacks
+    gateway.api.numberpool
+    gateway.api.resolve
+    gateway.api.reports
+    gateway.api.account
+    gateway.api.around
+    gateway.api.routes
+    gateway.door
+    gateway.running
+    gateway.dials
+    gateway.sweeping
+    gateway.assembly
+    gateway.app
+    gateway.doctor
+    gateway.cli
+    gateway.__main__
     """.split()
 )
 

@@ -1,0 +1,13 @@
+"""All benchmarks, one after another: `make bench`. Each says what it measures and what its goal is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+MODULES = ("benchmarks.decide", "benchmarks.journal", "benchmarks.accept")
+
+if __name__ == "__main__":
+    for module in MODULES:
+        print(f"== {module}", flush=True)
+        subprocess.run([sys.executable, "-m", module], check=True)

@@ -1,0 +1,1 @@
+"""The HTTP API: Plivo's surface and ours, one file per resource."""

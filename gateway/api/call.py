@@ -1,0 +1,123 @@
+"""One request on its way through the API, and the JSON that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import parse_qsl
+
+import orjson
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from gateway.api.errors import invalid
+from resolver.model import AccountId
+
+JSON: Final = "application/json"
+BODILESS: Final = frozenset({204, 304})
+QUERY_VALUES_MAX: Final = 100
+STATUS_LINES: Final[Mapping[int, bytes]] = {each.value: f" {each.value} {each.phrase}".encode() for each in HTTPStatus}
+
+
+class Reply(web.StreamResponse):
+    """A whole answer, head and body in one write.
+
+    `web.Response` makes its head anew from general parts, which costs as much as all else aiohttp does for a request,
+    and names the server and its version. The protocol needs of an answer what stands here and no more, so the
+    constructor of `StreamResponse` is not called.
+    """
+
+    def __init__(
+        self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None, content_type: str = JSON
+    ) -> None:
+        self._reply_status = status
+        self.payload = body
+        self._reply_headers = headers
+        self._reply_type = content_type
+        self._reply_keeps_alive = True
+        self._reply_to: web.BaseRequest | None = None
+        self.date = ""
+
+    @property
+    def status(self) -> int:
+        return self._reply_status
+
+    @property
+    def keep_alive(self) -> bool:
+        return self._reply_keeps_alive
+
+    def force_close(self) -> None:
+        """Close the connection after this answer."""
+        self._reply_keeps_alive = False
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Note whom it is for; head and body leave together."""
+        self._reply_to = request
+        if not request.keep_alive:
+            self._reply_keeps_alive = False
+        return request.writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        request, body = self._reply_to, self.payload
+        assert request is not None, "prepare comes first"
+        head = self._head(request.version.minor, len(body))
+        if request.method == "HEAD" or self._reply_status in BODILESS:
+            body = b""
+        await request.writer.write(b"%b%b" % (head, body))
+
+    def _head(self, minor: int, length: int) -> bytes:
+        status = self._reply_status
+        lines = [b"HTTP/1.%d%b" % (minor, STATUS_LINES[status])]
+        if status not in BODILESS:
+            lines.append(b"Content-Type: %b\r\nContent-Length: %d" % (self._reply_type.encode(), length))
+        if self.date:
+            lines.append(b"Date: %b" % self.date.encode())
+        for name, value in (self._reply_headers or {}).items():
+            assert value.isprintable(), f"{name} would break out of its line"
+            lines.append(f"{name}: {value}".encode())
+        if not self._reply_keeps_alive:
+            lines.append(b"Connection: close")
+        elif minor == 0:
+            lines.append(b"Connection: keep-alive")
+        return b"\r\n".join((*lines, b"\r\n"))
+
+
+class Call:
+    """One request: who calls, what the path named, the whole body. A handler gets it and gives an answer."""
+
+    __slots__ = ("account_id", "api_id", "body", "params", "request")
+
+    def __init__(self, request: web.BaseRequest, api_id: str) -> None:
+        self.request = request
+        self.api_id = api_id
+        self.account_id = AccountId("")  # set on routes that need credentials
+        self.params: tuple[str, ...] = ()  # what stood in the braces of the route, in order, percent-decoded
+        self.body = b""
+
+    @property
+    def query_text(self) -> str:
+        """The query as it was sent, without the question mark."""
+        return self.request.raw_path.partition("?")[2]
+
+    def query(self) -> dict[str, str]:
+        """Give the query's values; of a name given twice the last counts. Raises ApiError."""
+        raw = self.query_text
+        if not raw:
+            return {}
+        text = raw.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        try:
+            values = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=QUERY_VALUES_MAX))
+        except ValueError as error:
+            raise invalid("the query", f"has more than {QUERY_VALUES_MAX} values") from error
+        for name, value in values.items():
+            if "\0" in value:
+                raise invalid(name, "holds a NUL character")
+        return values
+
+    def json(self, value: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
+        """Answer with `value` under this call's `api_id`."""
+        return Reply(orjson.dumps({"api_id": self.api_id, **value}, option=orjson.OPT_UTC_Z), status, headers)
+
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]

@@ -1,0 +1,82 @@
+"""Messages that exist: read one, list them, see what happened to one, cancel one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.api.call import Call, Reply
+from gateway.api.errors import api_error
+from gateway.api.pages import paged, read_page
+from gateway.api.shapes_stored import read_filters, read_message_id, render_message, render_timeline
+from gateway.clock import Clock
+from gateway.facts import Facts
+from resolver.core import Resolver
+from resolver.model import AccountId, MessageId, Phase
+from storage.history import StoredMessage
+from storage.messages import MessageFilters, MessagePage
+from storage.records import Entry, FactKind, JournalUnavailable, Settled
+
+
+class Archive(Protocol):
+    """What is needed of `storage.messages.MessageArchive`."""
+
+    async def find(self, account_id: AccountId, message_id: MessageId) -> StoredMessage | None: ...
+
+    async def list_page(
+        self, account_id: AccountId, filters: MessageFilters, *, limit: int, offset: int
+    ) -> MessagePage: ...
+
+
+class Messages:
+    """/v1/Account/{auth_id}/Message/ and one of them; sending is in sending.py."""
+
+    def __init__(self, archive: Archive, resolver: Resolver, facts: Facts, *, clock: Clock) -> None:
+        self._archive = archive
+        self._resolver = resolver
+        self._facts = facts
+        self._clock = clock
+
+    async def get(self, call: Call) -> Reply:
+        return call.json(render_message(await self._find(call)))
+
+    async def timeline(self, call: Call) -> Reply:
+        stored = await self._find(call)
+        return call.json({"message_uuid": stored.row.message_id, "facts": render_timeline(stored)})
+
+    async def list(self, call: Call) -> Reply:
+        query = call.query()
+        page, filters = read_page(query), read_filters(query)
+        found = MessagePage([], 0)
+        if filters is not None:
+            found = await self._archive.list_page(call.account_id, filters, limit=page.limit, offset=page.offset)
+        path = f"/v1/Account/{call.account_id}/Message/"
+        objects = [render_message(each) for each in found.messages]
+        return call.json(paged(path, query, page, total=found.total, objects=objects))
+
+    async def cancel(self, call: Call) -> Reply:
+        """Stop a message that was not handed to a carrier. 200: it is stored as failed; 202: it will be at the door.
+
+        In both cases it never leaves. Raises ApiError: not_found, already_left.
+        """
+        message_id = read_message_id(call.params[1])
+        message = self._resolver.find(message_id) if message_id is not None else None
+        if message is None or message.request.account_id != call.account_id or not message.committed:
+            await self._find(call)
+            raise api_error("already_left")
+        if not self._resolver.cancel(message, now_ms=self._clock.now_ms()):
+            raise api_error("already_left")
+        if message.phase is not Phase.DONE:
+            return call.json({"message": "cancelling", "message_uuid": message.message_id}, 202)
+        entry = Entry()
+        self._facts.record(entry, message, FactKind.CANCELLED, detail=FactKind.CANCELLED)
+        settling = self._facts.keep(entry)
+        if settling is None or await settling is not Settled.COMMITTED:
+            raise JournalUnavailable("cancelled, and not stored yet")
+        return call.json({"message": "cancelled", "message_uuid": message.message_id})
+
+    async def _find(self, call: Call) -> StoredMessage:
+        message_id = read_message_id(call.params[1])
+        stored = await self._archive.find(call.account_id, message_id) if message_id is not None else None
+        if stored is None:
+            raise api_error("not_found")
+        return stored

@@ -1,0 +1,278 @@
+"""The one door of the API: every request passes here, and every answer leaves here.
+
+In order: route, credentials, bounds, body, handler; whatever goes wrong becomes JSON with a stable code. It is the
+handler of aiohttp's low-level server and not a middleware of its `Application`, whose routing and answers would cost
+as much as all that accepting a message needs here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from binascii import Error as Base64Error
+from binascii import a2b_base64
+from collections import deque
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
+from typing import Final
+
+import orjson
+import structlog
+from aiohttp import web
+
+from gateway.api.call import Call, Reply
+from gateway.api.errors import CLOSES, ApiError, api_error
+from gateway.api.router import Access, Router
+from gateway.api.times import iso
+from gateway.clock import Clock, Ids
+from gateway.metrics import Counts
+from gateway.settings import LimitsSettings, ServerSettings
+from resolver.model import AccountId
+from storage.catalog import AccountRow
+from storage.records import EpochLost, JournalFull, OutcomeUnknown, StorageError
+from storage.sealing import token_hash
+
+log = structlog.get_logger(__name__)
+
+ANSWER_MS_MAX: Final = 30_000
+"""For a whole answer. What a handler waits for has shorter deadlines of its own; this one catches the rest."""
+
+RATE_SPAN_MS: Final = 5_000  # Plivo counts requests per five seconds
+BODILESS: Final = ("GET", "HEAD")
+NOBODY: Final = token_hash("")  # compared with when there is no such account, so that it takes as long
+
+
+class Front:
+    """Takes every request. Counts what is in progress, for the bounds and for whoever drains."""
+
+    def __init__(
+        self,
+        router: Router,
+        accounts: Mapping[AccountId, AccountRow],
+        *,
+        clock: Clock,
+        ids: Ids,
+        server: ServerSettings,
+        limits: LimitsSettings,
+        errors: Counts | None = None,
+        on_broken_promise: Callable[[AssertionError], object] = lambda _: None,
+    ) -> None:
+        self._router = router
+        self._accounts = accounts
+        self._clock = clock
+        self._ids = ids
+        self._requests_max = server.requests_max
+        self._account_requests_max = max(1, server.requests_max // 2)
+        self._body_bytes_max = server.body_bytes_max
+        self._body_s_max = server.body_ms_max / 1_000
+        self._errors = errors  # by code
+        self._on_broken_promise = on_broken_promise  # a promise of our own: whoever runs us may want to stop
+        self._rates = RequestRates(limits.account_requests_per_5_s, clock)
+        self._by_account: dict[AccountId, int] = {}
+        self._date = (0, "")
+        self._of_accounts = 0  # requests in progress that are an account's
+        self.in_progress = 0
+        self.closing = False
+        """Set when the process drains: every answer then closes its connection."""
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; raises nothing but cancellation."""
+        call = Call(request, self._ids.new())
+        self.in_progress += 1
+        try:
+            route, call.params = self._router.find(request.method, _target(request))
+            if route.access is Access.ACCOUNT:
+                account_id = self._admit(call)
+                try:
+                    if request.method not in BODILESS:  # some SDKs send a GET with a body: it says nothing
+                        _check_media_type(request)
+                        body = self._body_at_hand(request)
+                        call.body = await self._read_body(request) if body is None else body
+                    reply = await route.handler(call)
+                finally:
+                    self._leave(account_id)
+            else:
+                if self.in_progress - self._of_accounts > self._requests_max:
+                    raise api_error("overloaded")
+                call.body = await self._read_body(request)
+                async with asyncio.timeout(ANSWER_MS_MAX / 1_000):
+                    reply = await route.handler(call)
+        except Exception as error:  # noqa: BLE001 - the API's broad catch: one request's bug ends one request
+            reply = self._refusal(call, self._trouble(call, error))
+        finally:
+            self.in_progress -= 1
+        return self._finished(reply)
+
+    def _admit(self, call: Call) -> AccountId:
+        """Let an account in that knows its token, asks for its own things and keeps its bounds. Raises ApiError."""
+        account_id = self._authenticate(call.request.headers.get("Authorization", ""))
+        if account_id != call.params[0]:
+            raise api_error("not_found")
+        self._rates.check(account_id)
+        mine = self._by_account.get(account_id, 0)
+        if self._of_accounts >= self._requests_max or mine >= self._account_requests_max:
+            raise api_error("overloaded", "too many requests are in progress; try again")
+        self._by_account[account_id] = mine + 1
+        self._of_accounts += 1
+        call.account_id = account_id
+        return account_id
+
+    def _leave(self, account_id: AccountId) -> None:
+        self._of_accounts -= 1
+        left = self._by_account[account_id] - 1
+        if left:
+            self._by_account[account_id] = left
+        else:
+            del self._by_account[account_id]
+
+    def _authenticate(self, header: str) -> AccountId:
+        """HTTP Basic with account id and token. Whoever is unknown costs as much as a wrong token."""
+        user, token = "", b""
+        if header[:6].lower() == "basic ":
+            try:
+                raw_user, _, token = a2b_base64(header[6:]).partition(b":")
+                user = raw_user.decode("ascii")
+            except (Base64Error, ValueError):  # ValueError: not ASCII
+                user = ""
+        account = self._accounts.get(AccountId(user))
+        expected = NOBODY if account is None else account.token_sha256
+        matches = hmac.compare_digest(token_hash(token.decode("utf-8", "replace")), expected)
+        if account is None or not matches or not account.enabled:
+            error = api_error("unauthenticated")
+            error.headers = {"WWW-Authenticate": 'Basic realm="Sendpool"'}
+            raise error
+        return account.account_id
+
+    def _body_at_hand(self, request: web.BaseRequest) -> bytes | None:
+        """The whole body if it came together with the head; None when it has to be waited for. Raises ApiError."""
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            raise api_error("unsupported_encoding")
+        content = request.content
+        if not content.is_eof():
+            return None
+        body = content.read_nowait()
+        if len(body) > self._body_bytes_max:
+            raise self._too_large()
+        return body
+
+    async def _read_body(self, request: web.BaseRequest) -> bytes:
+        """The whole body within its bounds."""
+        at_hand = self._body_at_hand(request)
+        if at_hand is not None:
+            return at_hand
+        declared = request.content_length
+        if declared is not None and declared > self._body_bytes_max:
+            raise self._too_large()
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._body_s_max):
+                while chunk := await request.content.readany():
+                    body += chunk
+                    if len(body) > self._body_bytes_max:
+                        raise self._too_large()
+        except TimeoutError:
+            raise api_error("body_timeout") from None
+        except web.RequestPayloadError as error:
+            raise api_error("bad_request", "the request's body is not framed as its head says") from error
+        return bytes(body)
+
+    def _too_large(self) -> ApiError:
+        return api_error("body_too_large", f"the request's body is larger than {self._body_bytes_max} bytes")
+
+    def _trouble(self, call: Call, error: Exception) -> ApiError:
+        """What an exception means to the caller."""
+        if isinstance(error, ApiError):
+            return error
+        if isinstance(error, StorageError):
+            return _storage_trouble(error)
+        if isinstance(error, TimeoutError):
+            log.warning("an answer took too long", api_id=call.api_id, method=call.request.method)
+            return api_error("storage_unavailable")
+        log.error("a request failed", api_id=call.api_id, method=call.request.method, exc_info=error)
+        if isinstance(error, AssertionError):
+            self._on_broken_promise(error)
+        return api_error("internal")
+
+    def _refusal(self, call: Call, error: ApiError) -> Reply:
+        """An error as JSON. Never an empty body: Go's SDK takes that for success."""
+        if self._errors is not None:
+            self._errors.add(error.code)
+        body: dict[str, object] = {"api_id": call.api_id, "error": error.message, "code": error.code, **error.more}
+        headers = dict(error.headers)
+        if error.retry_at_ms is not None:
+            body["retry_at"] = iso(error.retry_at_ms)
+            headers["Retry-After"] = str(max(1, -(-(error.retry_at_ms - self._clock.now_ms()) // 1_000)))
+        reply = Reply(orjson.dumps(body, option=orjson.OPT_UTC_Z), error.status, headers)
+        if error.status in CLOSES and not call.request.content.is_eof():
+            reply.force_close()
+        return reply
+
+    def _finished(self, reply: web.StreamResponse) -> web.StreamResponse:
+        if isinstance(reply, Reply):
+            now_s = self._clock.now_ms() // 1_000
+            if now_s != self._date[0]:
+                self._date = (now_s, formatdate(now_s, usegmt=True))
+            reply.date = self._date[1]
+            if self.closing:
+                reply.force_close()
+        else:
+            reply.headers.setdefault("Server", "Sendpool")  # else aiohttp names itself and its version
+            if self.closing:
+                reply.force_close()
+        return reply
+
+
+class RequestRates:
+    """An account's requests in any sliding five seconds; `most` 0 is no limit."""
+
+    def __init__(self, most: int, clock: Clock) -> None:
+        self._most = most
+        self._clock = clock
+        self._taken: dict[AccountId, deque[int]] = {}
+
+    def check(self, account_id: AccountId) -> None:
+        """Count one request. Raises ApiError (429) when the account is at its limit; a refused one does not count."""
+        if not self._most:
+            return
+        now_ms = self._clock.monotonic_ms()
+        taken = self._taken.setdefault(account_id, deque())
+        while taken and taken[0] <= now_ms - RATE_SPAN_MS:
+            taken.popleft()
+        if len(taken) >= self._most:
+            free_s = str(max(1, -(-(taken[0] + RATE_SPAN_MS - now_ms) // 1_000)))
+            error = api_error("too_many_requests", f"more than {self._most} requests in 5 seconds")
+            error.headers = {
+                "Retry-After": free_s,
+                "RateLimit-Limit": str(self._most),
+                "RateLimit-Remaining": "0",
+                "RateLimit-Reset": free_s,
+            }
+            raise error
+        taken.append(now_ms)
+
+
+def _target(request: web.BaseRequest) -> str:
+    raw = request.raw_path
+    if raw[:1] != "/":  # absolute form: we are used as a proxy for api.plivo.com, as some SDKs can be told to
+        return request.rel_url.raw_path
+    return raw
+
+
+def _check_media_type(request: web.BaseRequest) -> None:
+    media_type = request.headers.get("Content-Type", "application/json")
+    if media_type != "application/json":
+        kind = media_type.partition(";")[0].strip().lower()
+        if kind.startswith("multipart/") or kind == "application/x-www-form-urlencoded":
+            raise api_error("unsupported_media_type")
+
+
+def _storage_trouble(error: StorageError) -> ApiError:
+    if isinstance(error, JournalFull):
+        return api_error("overloaded")
+    if isinstance(error, OutcomeUnknown):
+        return api_error("outcome_unknown")
+    if isinstance(error, EpochLost):
+        return api_error("storage_unavailable", "another process has taken over; try again")
+    return api_error("storage_unavailable")

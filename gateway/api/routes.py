@@ -1,0 +1,107 @@
+"""The table of an account's routes. What is not built yet stands here too, and says so."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Final
+
+from aiohttp import web
+
+from gateway.api.account import Accounts
+from gateway.api.call import Call, Handler
+from gateway.api.errors import api_error
+from gateway.api.messages import Messages
+from gateway.api.middleware import ANSWER_MS_MAX
+from gateway.api.numberpool import NUMBER, SHORTCODE, TOLLFREE, NumberPool
+from gateway.api.powerpacks import Powerpacks
+from gateway.api.resolve import Resolve
+from gateway.api.router import Access, Route
+from gateway.api.sending import Sending
+
+ACCOUNT: Final = "/v1/Account/{auth_id}/"
+MESSAGE: Final = ACCOUNT + "Message/"
+POWERPACK: Final = ACCOUNT + "Powerpack/"
+POOL: Final = ACCOUNT + "NumberPool/{pool_uuid}/"
+
+LATER: Final = (
+    ("POST", MESSAGE + "Bulk/", "bulk sending (NDJSON)"),
+    ("GET", MESSAGE + "Bulk/{bulk_id}/", "bulk sending (NDJSON)"),
+    ("DELETE", MESSAGE, "cancelling many messages at once"),
+    ("GET", MESSAGE + "{message_uuid}/Media/", "media"),
+    ("DELETE", MESSAGE + "{message_uuid}/Media/", "media"),
+    ("GET", MESSAGE + "{message_uuid}/Media/{media_id}/", "media"),
+    ("POST", POWERPACK + "{powerpack_uuid}/Pause/", "pausing a powerpack"),
+    ("POST", POWERPACK + "{powerpack_uuid}/Resume/", "pausing a powerpack"),
+    ("GET", ACCOUNT + "Media/", "media"),
+    ("POST", ACCOUNT + "Media/", "media"),
+    ("GET", ACCOUNT + "Media/{media_id}/", "media"),
+    ("GET", ACCOUNT + "Application/", "applications"),
+    ("POST", ACCOUNT + "Application/", "applications"),
+    ("GET", ACCOUNT + "Application/{app_id}/", "applications"),
+    ("POST", ACCOUNT + "Application/{app_id}/", "applications"),
+    ("DELETE", ACCOUNT + "Application/{app_id}/", "applications"),
+    ("GET", ACCOUNT + "PhoneNumber/", "searching for numbers"),
+    ("POST", ACCOUNT + "PhoneNumber/{number}/", "buying numbers"),
+    ("GET", ACCOUNT + "Number/", "the account's numbers"),
+    ("POST", ACCOUNT + "Number/", "the account's numbers"),
+    ("GET", ACCOUNT + "Number/{number}/", "the account's numbers"),
+    ("POST", ACCOUNT + "Number/{number}/", "the account's numbers"),
+    ("DELETE", ACCOUNT + "Number/{number}/", "the account's numbers"),
+)
+"""Of Plivo's surface and ours; each answers 400 `not_supported_yet`."""
+
+
+def account_routes(
+    *,
+    sending: Sending,
+    messages: Messages,
+    powerpacks: Powerpacks,
+    numbers: NumberPool,
+    resolve: Resolve,
+    accounts: Accounts,
+) -> list[Route]:
+    """Give every route under /v1/Account/{auth_id}/; all need the account's credentials."""
+    one_message, one_powerpack = MESSAGE + "{message_uuid}/", POWERPACK + "{powerpack_uuid}/"
+    table: list[tuple[str, str, Handler]] = [
+        ("GET", ACCOUNT, accounts.get),
+        ("GET", MESSAGE, messages.list),
+        ("GET", one_message, messages.get),
+        ("DELETE", one_message, messages.cancel),
+        ("GET", one_message + "Timeline/", messages.timeline),
+        ("POST", POWERPACK, powerpacks.create),
+        ("GET", POWERPACK, powerpacks.list),
+        ("GET", one_powerpack, powerpacks.get),
+        ("POST", one_powerpack, powerpacks.change),
+        ("DELETE", one_powerpack, powerpacks.delete),
+        ("POST", one_powerpack + "Resolve/", resolve.post),
+        ("GET", POOL, numbers.root),
+    ]
+    for kind in (NUMBER, TOLLFREE, SHORTCODE):
+        pool, member = f"{POOL}{kind.name}/", POOL + kind.name + "/{number}/"
+        table += [
+            ("GET", pool, partial(numbers.list, kind=kind)),
+            ("GET", member, partial(numbers.get, kind=kind)),
+            ("POST", member, partial(numbers.add, kind=kind)),
+            ("DELETE", member, partial(numbers.remove, kind=kind)),
+        ]
+    table += [(method, path, _later(what)) for method, path, what in LATER]
+    routes = [Route(method, path, Access.ACCOUNT, _bounded(handler)) for method, path, handler in table]
+    return [Route("POST", MESSAGE, Access.ACCOUNT, sending.post), *routes]  # `submit` has its own deadlines
+
+
+def _bounded(handler: Handler) -> Handler:
+    """Give a handler a deadline for its whole answer. What it waits for has shorter ones; this catches the rest."""
+
+    async def bounded(call: Call) -> web.StreamResponse:
+        async with asyncio.timeout(ANSWER_MS_MAX / 1_000):
+            return await handler(call)
+
+    return bounded
+
+
+def _later(what: str) -> Handler:
+    async def refuse(_: Call) -> web.StreamResponse:
+        raise api_error("not_supported_yet", f"{what} is not built yet")
+
+    return refuse

@@ -1,0 +1,207 @@
+"""The composition root, first half: makes every part and hands it what it needs. Nothing runs yet; app.py starts it.
+
+Alone knows concrete classes. What two parts need of each other goes through a small function here, so that neither
+knows the other.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from gateway.api.account import Accounts
+from gateway.api.around import Around
+from gateway.api.idempotency import Keys
+from gateway.api.messages import Messages
+from gateway.api.middleware import Front
+from gateway.api.numberpool import NumberPool
+from gateway.api.powerpacks import Powerpacks
+from gateway.api.reports import CarrierReports
+from gateway.api.resolve import Resolve
+from gateway.api.router import Route, Router
+from gateway.api.routes import account_routes
+from gateway.api.sending import Sending
+from gateway.api.shapes_message import render_callback
+from gateway.attempts import Attempts
+from gateway.callbacks import Callbacks
+from gateway.carriers.carrier import Carrier
+from gateway.clock import Chance, Ids, SystemClock
+from gateway.dials import Dials
+from gateway.facts import Facts
+from gateway.fields import BadSetting
+from gateway.guard import GuardedClient, GuardPolicy, networks
+from gateway.inbound import Reports
+from gateway.lanes import Lane
+from gateway.outbound import REFUSAL_CODES, Outbound
+from gateway.pools import Pools
+from gateway.pressure import Pressure
+from gateway.settings import CallbackSettings, JournalSettings, Settings
+from gateway.signatures import make_nonce
+from gateway.stores import Stores
+from gateway.sweeping import Sweeping
+from gateway.upkeep import Upkeep
+from resolver.core import Resolver
+from resolver.model import E164, AccountId, CarrierName
+from storage.backlog import JournalLimits
+from storage.journal import Journal
+from storage.messages import MessageArchive
+from storage.outbox import Outbox
+from storage.threads import ThreadKeeper
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is there before any part: settings, time, ids, chance, counters."""
+
+    settings: Settings
+    clock: SystemClock
+    ids: Ids
+    chance: Chance
+    dials: Dials
+    pressure: Pressure
+    around: Around
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Every part that must be started or stopped."""
+
+    journal: Journal
+    sender: GuardedClient
+    callbacks: Callbacks
+    facts: Facts
+    attempts: Attempts
+    upkeep: Upkeep
+    pools: Pools
+    reports: Reports
+    archive: MessageArchive
+    threads: ThreadKeeper
+    lanes: Mapping[CarrierName, Lane]
+    front: Front
+
+
+def assemble(base: Surroundings, stores: Stores, resolver: Resolver, carriers: Mapping[CarrierName, Carrier]) -> Parts:
+    """Make every part. The epoch must be ours; the resolver and the catalog in memory are filled afterwards."""
+    settings, clock, ids, chance, dials = base.settings, base.clock, base.ids, base.chance, base.dials
+    lanes: dict[CarrierName, Lane] = {}
+    pools: Pools  # asked by parts that are made before it
+
+    def token_of(account_id: AccountId) -> str | None:
+        account = pools.accounts.get(account_id)
+        return account.token if account is not None else None
+
+    def wake(carrier: CarrierName) -> None:
+        if carrier in lanes:  # else a number names a carrier that the settings do not have
+            lanes[carrier].wake()
+
+    journal = Journal(stores.database, clock=clock.now_ms, limits=journal_limits(settings.journal))
+    sender = make_sender(settings)
+    callbacks = Callbacks(
+        Outbox(stores.database), sender, settings=settings.callbacks, policy=guard_policy(settings.callbacks),
+        clock=clock, token_of=token_of, nonce=partial(make_nonce, secrets.randbelow), counts=dials.callbacks,
+    )  # fmt: skip
+    facts = Facts(
+        journal, clock, ids, render_callback=render_callback, on_callbacks_committed=callbacks.owe,
+        awaiting_max=settings.lanes.awaiting_max,
+    )  # fmt: skip
+    attempts = Attempts(resolver, facts, clock=clock, chance=chance, metrics=dials.lanes, settings=settings.lanes)
+    for name, carrier in carriers.items():
+        lanes[name] = Lane(
+            carrier, resolver, journal, facts, attempts, segments_per_s=settings.carriers[name].segments_per_s,
+            clock=clock, metrics=dials.lanes, settings=settings.lanes,
+        )  # fmt: skip
+    archive = MessageArchive(stores.database)
+    sweeping = Sweeping(archive, facts, clock=clock, report_wait_ms=settings.lanes.report_wait_ms)
+    upkeep = Upkeep(
+        resolver, journal, facts, attempts, clock=clock, chance=chance, wake=wake, refusal_codes=REFUSAL_CODES,
+        sweep=sweeping.sweep,
+    )  # fmt: skip
+    pools = Pools(stores.catalog, resolver, facts, clock=clock, wake=wake, decide_again=upkeep.turn)
+    reports = Reports(
+        facts, archive, clock=clock, find=resolver.find, carrier_of=resolver.carrier_of, reported=attempts.reported,
+        flush=attempts.flush, is_ready=lambda: journal.ready, counts=dials.reports,
+    )  # fmt: skip
+    facts.on_carrier_ref(reports.carrier_ref_known)
+    dials.watch_parts(
+        resolver=resolver, journal=journal, facts=facts, callbacks=callbacks, reports=reports, lanes=lanes
+    )  # fmt: skip
+    threads = ThreadKeeper(stores.database, resolver.threads_changed, clock=clock.now_ms)
+    routes = make_routes(base, resolver, carriers, facts, journal, pools, lanes, reports, archive)
+    front = Front(
+        Router(routes), pools.accounts, clock=clock, ids=ids, server=settings.server, limits=settings.limits
+    )  # fmt: skip
+    return Parts(
+        journal, sender, callbacks, facts, attempts, upkeep, pools, reports, archive, threads, lanes, front
+    )  # fmt: skip
+
+
+def make_routes(
+    base: Surroundings,
+    resolver: Resolver,
+    carriers: Mapping[CarrierName, Carrier],
+    facts: Facts,
+    journal: Journal,
+    pools: Pools,
+    lanes: Mapping[CarrierName, Lane],
+    reports: Reports,
+    archive: MessageArchive,
+) -> list[Route]:
+    """Make what answers requests, and the table of who answers which."""
+    settings, clock, ids, chance, dials = base.settings, base.clock, base.ids, base.chance, base.dials
+    countries = frozenset(settings.limits.countries)
+    outbound = Outbound(
+        resolver, facts, journal, pools, lanes, clock=clock, ids=ids, chance=chance, allowed_countries=countries,
+        claim_lead_ms=settings.lanes.claim_lead_ms, hold_ms_max=settings.journal.hold_ms_max,
+        find_operator=no_operator, accepted=dials.accepted, refused=dials.refused,
+        is_overloaded=base.pressure.is_high,
+    )  # fmt: skip
+    return [
+        *base.around.routes(),
+        *CarrierReports(carriers.get, reports.take).routes(),
+        *account_routes(
+            sending=Sending(
+                outbound.submit, Keys(archive.find_answer), clock=clock, policy=guard_policy(settings.callbacks)
+            ),
+            messages=Messages(archive, resolver, facts, clock=clock),
+            powerpacks=Powerpacks(pools, clock=clock, ids=ids),
+            numbers=NumberPool(pools),
+            resolve=Resolve(
+                resolver, pools, clock=clock, chance=chance, allowed_countries=countries, find_operator=no_operator
+            ),
+            accounts=Accounts(pools.accounts),
+        ),
+    ]
+
+
+def no_operator(_recipient: E164) -> str:
+    """Say that the recipient's network is not known: nothing that could be looked up comes with the gateway."""
+    return ""
+
+
+def guard_policy(callbacks: CallbackSettings) -> GuardPolicy:
+    """Give which addresses callbacks may go to. Raises BadSetting."""
+    try:
+        allowed = networks(*callbacks.allow_networks)
+    except ValueError as error:
+        raise BadSetting(f"[callbacks] allow_networks: {error}") from error
+    return GuardPolicy(callbacks.allow_http, callbacks.allow_private, allowed)
+
+
+def make_sender(settings: Settings) -> GuardedClient:
+    """Make what sends callbacks."""
+    callbacks = settings.callbacks
+    return GuardedClient(
+        guard_policy(callbacks), timeout_ms=callbacks.answer_ms_max, read_bytes_max=callbacks.answer_bytes_max,
+        connections_max=callbacks.in_flight_max, per_endpoint_max=callbacks.endpoint_in_flight_max,
+    )  # fmt: skip
+
+
+def journal_limits(journal: JournalSettings) -> JournalLimits:
+    """Give the journal's bounds as set; those nobody would set are its own."""
+    return JournalLimits(
+        batch_rows_max=journal.batch_rows_max, batch_bytes_max=journal.batch_bytes_max, linger_ms=journal.linger_ms,
+        waiting_rows_max=journal.waiting_rows_max, waiting_bytes_max=journal.waiting_bytes_max,
+        unknown_ms_max=journal.unknown_ms_max,
+    )  # fmt: skip

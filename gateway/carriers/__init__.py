@@ -1,0 +1,1 @@
+"""Carriers: one file each, all behind the port in carrier.py."""

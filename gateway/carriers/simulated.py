@@ -1,0 +1,243 @@
+"""A carrier that is not there: latency, loss, throttling, stalls and reports, from settings and a seed.
+
+It is for the demo, for benchmarks and for simulations. Same seed, same clock, same order of sends: same answers,
+always. It knows no real recipient, so nothing that is sent through it leaves the machine. What it would still report
+when the process ends is forgotten: such messages stay `sent` until they end unreported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from random import Random
+from typing import NamedTuple
+
+import structlog
+
+from gateway.carriers import preset
+from gateway.carriers.carrier import (
+    FAILING,
+    REJECTED,
+    SPAM,
+    THROTTLED,
+    TIMED_OUT,
+    UNREACHABLE,
+    Failure,
+    Go,
+    NotSent,
+    OnLink,
+    OnReports,
+    Outbound,
+    Report,
+    SendFailed,
+    matches_secret,
+    read_options,
+)
+from gateway.clock import Clock
+from gateway.fields import BadSetting, setting
+from gateway.settings import CarrierSettings
+from storage.records import FactKind, StorageError
+
+log = structlog.get_logger(__name__)
+
+REPORTS_MAX = 200_000
+"""Reports it has in mind at most; what comes above is never reported."""
+REPORTS_PER_CALL_MAX = 500
+REPORTS_PACE_MS = 10
+REPORTS_RETRY_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedOptions:
+    """How the simulated carrier behaves, beyond `segments_per_s` and `places`."""
+
+    seed: int = setting(1, "same seed, same behaviour")
+    latency_ms_min: int = setting(20, "until the answer; the far end of a continent", least=0)
+    latency_ms_max: int = setting(60, "until the answer", least=0)
+    limit_per_s: int = setting(0, "messages in any second, then it throttles; 0: no limit", least=0)
+    retry_after_ms: int = setting(1_000, "said when it throttles", least=0)
+    throttle_per_mille: int = setting(0, "throttled by chance", least=0, most=1_000)
+    reject_per_mille: int = setting(0, "refused for good, by chance", least=0, most=1_000)
+    fail_per_mille: int = setting(0, "failed on (500), by chance", least=0, most=1_000)
+    loss_per_mille: int = setting(0, "whose answer never comes, by chance", least=0, most=1_000)
+    loss_taken_per_mille: int = setting(500, "of these, taken all the same", least=0, most=1_000)
+    stalls_s: tuple[str, ...] = setting((), "when it stalls, in seconds after the start: 60-660")
+    stall_silent: bool = setting(False, "while it stalls it takes and does not answer; else it cannot be reached")
+    reports: bool = setting(True, "sends delivery reports")
+    report_ms_min: int = setting(500, "from the answer to the report", least=0)
+    report_ms_max: int = setting(3_000, "from the answer to the report", least=0)
+    undelivered_per_mille: int = setting(50, "of the reports; numbers go out of service", least=0, most=1_000)
+    report_twice_per_mille: int = setting(0, "of the reports, repeated", least=0, most=1_000)
+    report_early_per_mille: int = setting(0, "of the reports, before the answer", least=0, most=1_000)
+    secret: str = setting("", "of its webhooks, for reports by hand; empty: none are taken", secret=True)
+
+    def __post_init__(self) -> None:
+        for name in ("latency_ms", "report_ms"):
+            if getattr(self, f"{name}_min") > getattr(self, f"{name}_max"):
+                raise BadSetting(f"{name}_min is over {name}_max")
+        for span in self.stalls_s:
+            if not re.fullmatch(r"[0-9]{1,9}-[0-9]{1,9}", span):
+                raise BadSetting(f"stalls_s: {span!r} is not of the form 60-660")
+
+
+class SimulatedCarrier:
+    """The carrier; about ten microseconds a message."""
+
+    def __init__(self, settings: CarrierSettings, *, clock: Clock, answer_ms_max: int) -> None:
+        self.name = settings.name
+        self.places = settings.places
+        self._options = read_options(settings, SimulatedOptions)
+        self._answer_ms_max = answer_ms_max
+        self._clock = clock
+        self._random = Random(self._options.seed)
+        started_ms = clock.now_ms()
+        self._prefix = f"{self.name}-{started_ms:x}-"  # ids differ from those of former processes
+        self._count = 0
+        self._stalls = [
+            (started_ms + int(begin) * 1_000, started_ms + int(end) * 1_000)
+            for begin, _, end in (span.partition("-") for span in self._options.stalls_s)
+        ]
+        self._recent: deque[int] = deque()  # instants of the last second, for `limit_per_s`
+        self._reports: list[tuple[int, int, Report]] = []
+        self._soonest = asyncio.Event()  # a report is due before those that were known
+        self._reporter: asyncio.Task[None] | None = None
+
+    async def start(self, on_reports: OnReports, on_link: OnLink) -> None:
+        if self._options.reports:
+            self._reporter = asyncio.get_running_loop().create_task(self._report(on_reports))
+
+    async def stop(self) -> None:
+        if self._reporter is not None:
+            self._reporter.cancel()
+            await asyncio.wait([self._reporter])
+            self._reporter = None
+
+    def stall(self, *, until_ms: int) -> None:
+        """Stall from now on; for demonstrations and tests."""
+        self._stalls.append((self._clock.now_ms(), until_ms))
+
+    async def send(self, outbound: Outbound, go: Go) -> str:
+        now_ms = self._clock.now_ms()
+        stalls = bool(self._stalls) and self._is_stalling(now_ms)
+        if stalls and not self._options.stall_silent:
+            raise SendFailed(UNREACHABLE, "stalled")
+        if not go():
+            raise NotSent
+        fate = self._draw(now_ms, stalls=stalls)
+        self._count += 1
+        carrier_ref = f"{self._prefix}{self._count:x}"
+        if fate.taken and self._options.reports:
+            self._plan_reports(carrier_ref, outbound, now_ms=now_ms, answer_ms=now_ms + fate.latency_ms)
+        if fate.latency_ms:
+            await asyncio.sleep(fate.latency_ms / 1_000)
+        if fate.failure is not None:
+            wait_ms = self._options.retry_after_ms if fate.failure is THROTTLED else None
+            raise SendFailed(fate.failure, "simulated", retry_after_ms=wait_ms)
+        return carrier_ref
+
+    def parse_reports(self, content_type: str, body: bytes) -> list[Report]:
+        return preset.parse_reports(content_type, body)
+
+    def check_secret(self, headers: Mapping[str, str]) -> bool:
+        return matches_secret(self._options.secret, headers)
+
+    # -- what happens to a message --------------------------------------------------------------------------------
+
+    def _draw(self, now_ms: int, *, stalls: bool) -> Fate:
+        options = self._options
+        least, most = options.latency_ms_min, options.latency_ms_max
+        latency_ms = least if least == most else least + int(self._random.random() * (most - least + 1))
+        if self._is_over_limit(now_ms) or self._happens(options.throttle_per_mille):
+            return Fate(latency_ms, THROTTLED, taken=False)
+        if self._happens(options.reject_per_mille):
+            return Fate(latency_ms, SPAM if self._happens(500) else REJECTED, taken=False)
+        if self._happens(options.fail_per_mille):
+            return Fate(latency_ms, FAILING, taken=False)
+        if stalls or self._happens(options.loss_per_mille):
+            return Fate(self._answer_ms_max, TIMED_OUT, taken=self._happens(options.loss_taken_per_mille))
+        return Fate(latency_ms, None, taken=True)
+
+    def _happens(self, per_mille: int) -> bool:
+        return per_mille > 0 and self._random.random() * 1_000 < per_mille
+
+    def _is_stalling(self, now_ms: int) -> bool:
+        return any(begin <= now_ms < end for begin, end in self._stalls)
+
+    def _is_over_limit(self, now_ms: int) -> bool:
+        limit, recent = self._options.limit_per_s, self._recent
+        if not limit:
+            return False
+        while recent and recent[0] <= now_ms - 1_000:
+            recent.popleft()
+        if len(recent) >= limit:
+            return True
+        recent.append(now_ms)
+        return False
+
+    # -- reports --------------------------------------------------------------------------------------------------
+
+    def _plan_reports(self, carrier_ref: str, outbound: Outbound, *, now_ms: int, answer_ms: int) -> None:
+        options = self._options
+        least, most = options.report_ms_min, options.report_ms_max
+        due_ms = answer_ms + least + int(self._random.random() * (most - least + 1))
+        if self._happens(options.report_early_per_mille):
+            due_ms = now_ms
+        kind, code = FactKind.DELIVERED, "000"
+        if self._happens(options.undelivered_per_mille):
+            kind, code = FactKind.UNDELIVERED, "80"
+        report = Report(carrier_ref, outbound.message_id, kind, code, due_ms)
+        self._plan(report, due_ms)
+        if self._happens(options.report_twice_per_mille):
+            self._plan(report, due_ms + REPORTS_RETRY_MS)
+
+    def _plan(self, report: Report, due_ms: int) -> None:
+        if len(self._reports) >= REPORTS_MAX:
+            return
+        self._count += 1
+        heappush(self._reports, (due_ms, self._count, report))
+        if self._reports[0][1] == self._count:
+            self._soonest.set()
+
+    async def _report(self, on_reports: OnReports) -> None:
+        """Tell what is due, in batches; again a second later what could not be taken."""
+        while True:
+            now_ms = self._clock.now_ms()
+            due: list[Report] = []
+            while self._reports and self._reports[0][0] <= now_ms and len(due) < REPORTS_PER_CALL_MAX:
+                due.append(heappop(self._reports)[2])
+            if not due:
+                await self._wait_for_report(now_ms)
+                continue
+            try:
+                await on_reports(due)
+            except StorageError as error:
+                log.debug("reports not taken", carrier=self.name, reports=len(due), error=type(error).__name__)
+                for report in due:
+                    self._plan(report, now_ms + REPORTS_RETRY_MS)
+
+    async def _wait_for_report(self, now_ms: int) -> None:
+        self._soonest.clear()
+        if not self._reports:
+            await self._soonest.wait()
+            return
+        wait_ms = self._reports[0][0] - now_ms
+        if wait_ms < REPORTS_PACE_MS:
+            await asyncio.sleep(REPORTS_PACE_MS / 1_000)
+            return
+        try:
+            async with asyncio.timeout(wait_ms / 1_000):
+                await self._soonest.wait()
+        except TimeoutError:
+            pass
+
+
+class Fate(NamedTuple):
+    """What happens to one message; drawn when it is written. Without a failure it is answered with an id."""
+
+    latency_ms: int
+    failure: Failure | None
+    taken: bool

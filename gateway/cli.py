@@ -1,0 +1,256 @@
+"""The command `sendpool`: serve, and what an administrator does beside it.
+
+The commands work while a gateway runs on the same data folder (it hears of their edits at once) and when none does:
+then they start its PostgreSQL for themselves and stop it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeVar
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from gateway import app, demo, inventory
+from gateway.clock import SystemClock
+from gateway.doctor import Level, examine
+from gateway.fields import BadSetting
+from gateway.logs import configure_logs
+from gateway.manual import settings_page
+from gateway.settings import Settings, read_settings
+from gateway.stores import Stores, find_owner, open_stores
+from resolver.model import NumberType
+from storage.records import StorageError
+
+T = TypeVar("T")
+
+FAILED = 1
+BAD_SETTING = 2
+INTERRUPTED = 130  # as shells have it
+
+cli = typer.Typer(
+    help="A self-hosted number-pool messaging gateway.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+accounts = typer.Typer(help="Who uses the API.", no_args_is_help=True)
+numbers = typer.Typer(help="The numbers you send from.", no_args_is_help=True)
+cli.add_typer(accounts, name="accounts")
+cli.add_typer(numbers, name="numbers")
+
+Config = Annotated[Path | None, typer.Option("--config", help="Settings file; else ./sendpool.toml if there is one.")]
+Data = Annotated[Path | None, typer.Option("--data", help="Data folder [./data].")]
+
+
+def main() -> None:
+    """Run a command; a wrong setting or a failing database is one line and an exit code, no traceback."""
+    if not __debug__:
+        _fail("python -O is not supported: assertions guard what may never happen", FAILED)
+    try:
+        cli()
+    except BadSetting as error:
+        _fail(str(error), BAD_SETTING)
+    except (StorageError, inventory.Refused) as error:
+        _fail(str(error), FAILED)
+    except KeyboardInterrupt:
+        _fail("interrupted", INTERRUPTED)
+
+
+def _fail(said: str, code: int) -> NoReturn:
+    typer.echo(f"sendpool: {said}", err=True)
+    sys.exit(code)
+
+
+# --- The gateway ------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on [8080]; 0 takes a free one.")] = None,
+    data: Data = None,
+    with_demo: Annotated[bool, typer.Option("--demo", help="Make demo data in an empty data folder.")] = False,
+    config: Config = None,
+    no_takeover: Annotated[bool, typer.Option("--no-takeover", help="Stop if another process owns the data.")] = False,
+) -> None:
+    """Run the gateway; Ctrl-C drains and stops it."""
+    flags = {
+        "server.host": host,
+        "server.port": port,
+        "storage.data": data,
+        "server.demo": True if with_demo else None,
+        "server.takeover": False if no_takeover else None,
+    }
+    settings = read_settings(flags, config=config)
+    with _logging(settings, level=settings.log.level), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(app.serve(settings, announce=typer.echo))
+    sys.exit(code)
+
+
+@cli.command()
+def doctor(data: Data = None, config: Config = None) -> None:
+    """Check settings, database, numbers and carriers; say what is wrong and what to do."""
+    settings = _settings(data, config)
+    with _logging(settings):
+        findings = asyncio.run(examine(settings))
+    for finding in findings:
+        typer.echo(f"{finding.level:<4}  {finding.what}: {finding.said}")
+    if any(finding.level is Level.BAD for finding in findings):
+        sys.exit(FAILED)
+
+
+@cli.command()
+def resolve(
+    recipient: str,
+    powerpack: Annotated[str | None, typer.Option(help="Its uuid; not needed if there is one.")] = None,
+    text: Annotated[str, typer.Option(help="What would be sent.")] = "Hello",
+    url: Annotated[str | None, typer.Option(help="Where the gateway is, if not where the settings say.")] = None,
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Ask the running gateway which number it would send from, and why; nothing is sent."""
+    settings = _settings(data, config)
+    typer.echo(
+        _with_stores(settings, lambda stores: inventory.resolve(stores, settings, url, recipient, powerpack, text))
+    )
+
+
+@cli.command("settings")
+def print_settings() -> None:
+    """Print everything that can be set, as Markdown."""
+    typer.echo(settings_page(), nl=False)
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(importlib.metadata.version("sendpool"))
+
+
+# --- The catalog ------------------------------------------------------------------------------------------------------
+
+
+@accounts.command("create")
+def create_account(name: str, data: Data = None, config: Config = None) -> None:
+    """Make an account and print its credentials, once."""
+    now_ms = SystemClock().now_ms()
+    row = _with_stores(_settings(data, config), lambda stores: inventory.create_account(stores, name, now_ms=now_ms))
+    typer.echo(f"auth_id:    {row.account_id}\nauth_token: {row.token}")
+    typer.echo("The token is not shown again.", err=True)
+
+
+@accounts.command("list")
+def list_accounts(data: Data = None, config: Config = None) -> None:
+    """List all accounts, without their tokens."""
+    rows = _with_stores(_settings(data, config), lambda stores: stores.catalog.load_all())
+    _table(
+        "auth_id name enabled powerpacks numbers",
+        [
+            (
+                account.account_id,
+                account.name,
+                "yes" if account.enabled else "no",
+                str(sum(each.account_id == account.account_id for each in rows.powerpacks)),
+                str(sum(each.account_id == account.account_id for each in rows.numbers)),
+            )
+            for account in rows.accounts
+        ],
+    )
+
+
+@numbers.command("add")
+def add_number(
+    number: Annotated[str, typer.Argument(help="E.164 (+14155550100), or a short code's digits.")],
+    type_: Annotated[NumberType, typer.Option("--type", help="What kind of number it is.")],
+    carrier: Annotated[str, typer.Option(help="The carrier it is provisioned on: [carriers.NAME] of the settings.")],
+    campaign: Annotated[str, typer.Option(help="`approved`: its 10DLC campaign is; no daily limit then.")] = "",
+    verified: Annotated[bool, typer.Option("--verified", help="A toll-free number's verification is through.")] = False,
+    country: Annotated[str, typer.Option(help="Of a short code.")] = "US",
+    account: Annotated[str, typer.Option(help="Its auth_id; not needed if there is one.")] = "",
+    powerpack: Annotated[str, typer.Option(help="The uuid of the powerpack it joins.")] = "",
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Tell which number you have, and where it is provisioned."""
+    settings = _settings(data, config)
+    wanted = inventory.Wanted(
+        number, type_, carrier, campaign, verified, country, account, powerpack, SystemClock().now_ms()
+    )  # fmt: skip
+    row = _with_stores(settings, lambda stores: inventory.add_number(stores, settings, wanted))
+    typer.echo(f"{row.number} is a {row.type} of {row.country} on {row.carrier}, of account {row.account_id}")
+
+
+@numbers.command("list")
+def list_numbers(
+    account: Annotated[str, typer.Option(help="Of this auth_id only.")] = "",
+    powerpack: Annotated[str, typer.Option(help="Of this powerpack only.")] = "",
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """List your numbers."""
+    rows = _with_stores(_settings(data, config), lambda stores: stores.catalog.load_all())
+    _table(
+        "number type country carrier campaign verified state powerpack account",
+        [
+            (
+                each.number, each.type, each.country, each.carrier, "approved" if each.campaign_approved else "",
+                "yes" if each.verified else "", each.state, each.powerpack_id or "", each.account_id,
+            )
+            for each in rows.numbers
+            if account in ("", each.account_id) and powerpack in ("", each.powerpack_id)
+        ],
+    )  # fmt: skip
+
+
+def _settings(data: Path | None, config: Path | None) -> Settings:
+    """Settings for a command; in a demo's data folder those that `serve --demo` has."""
+    flags: dict[str, object] = {"storage.data": data}
+    settings = read_settings(flags, config=config)
+    if (settings.storage.data / demo.FILE).exists():
+        settings = read_settings({**flags, "server.demo": True}, config=config)
+    return settings
+
+
+@contextmanager
+def _logging(settings: Settings, *, level: str = "warning") -> Iterator[None]:
+    """Log to standard error; commands only what went wrong."""
+    wish = settings.log.format
+    is_console = sys.stderr.isatty() if wish == "auto" else wish == "console"
+    sink = configure_logs(sys.stderr, level=level, console=is_console)
+    try:
+        yield
+    finally:
+        sink.close()
+
+
+def _with_stores(settings: Settings, work: Callable[[Stores], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with open_stores(settings.storage) as stores:
+            done = await work(stores)
+            if stores.server is not None and (await find_owner(stores.database))[1]:
+                stores.server.stop_on_exit = False  # a gateway has begun to use the server we had started
+            return done
+
+    with _logging(settings):
+        return asyncio.run(run())
+
+
+def _table(head: str, rows: list[tuple[str, ...]]) -> None:
+    """For people a table, for programs tab-separated lines with the same columns."""
+    if not sys.stdout.isatty():
+        for row in [tuple(head.split()), *rows]:
+            typer.echo("\t".join(row))
+        return
+    table = Table(*head.split(), box=None)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

@@ -1,0 +1,68 @@
+"""The words between who asks for messages to be sent and who accepts them: a submission, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from resolver.model import E164, Decision, MessageId, Refusal, Request
+from storage.records import IdempotencyRow
+
+
+class Submission(NamedTuple):
+    """What one call asks for. Recipients are as written; everything else has been read and bounded.
+
+    Who accepts it fills in the request's `request_id`, `segments` and `accepted_ms`.
+    """
+
+    request: Request
+    destinations: Sequence[str]
+    refuse_now: bool = False  # state refusals are answered, not stored
+    keep: Callable[[Answer], IdempotencyRow] | None = None  # the answer's row, stored in the same transaction
+
+
+class Outcome(NamedTuple):
+    """What became of one recipient. `message_id` is "" where nothing was stored."""
+
+    message_id: MessageId
+    recipient: E164
+    result: Decision | Refusal
+
+
+class Invalid(NamedTuple):
+    """A recipient that is none, as it was written."""
+
+    written: str
+    refusal: Refusal
+
+
+class Answer(NamedTuple):
+    """What became of a submission: `stored` in the order of the recipients, the rest not."""
+
+    segments: int
+    stored: list[Outcome]
+    refused: list[Outcome]
+    invalid: list[Invalid]
+    duplicates: list[E164]
+
+
+class NotAccepted(Exception):
+    """Nothing of the request was stored, and why: a stable code, and a sentence for people."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(detail or code)
+        self.code, self.detail = code, detail
+
+
+class KeyTaken(Exception):
+    """Another request with the same Idempotency-Key was stored first; nothing of this one was."""
+
+
+class Submit(Protocol):
+    """The seam: a callable, so that a later one may pass the request to the account's owner."""
+
+    async def __call__(self, submission: Submission) -> Answer:
+        """Store a request and decide its messages.
+
+        Raises NotAccepted, KeyTaken, and storage's errors; of these only OutcomeUnknown leaves open what is stored.
+        """

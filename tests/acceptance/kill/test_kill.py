@@ -1,0 +1,89 @@
+"""The kill test: kill -9 under load, again and again, and then the check of everything that was promised.
+
+`make kill-test CYCLES=1000` runs more of it; docs/testing-kill.md says what it does and how to read a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from tests.acceptance.kill.checker import Law
+from tests.acceptance.kill.harness import Outcome, Plan, Strike, strike_and_check
+from tests.acceptance.kill.ledger import Manner
+from tests.acceptance.kill.strikes import (
+    drain_gateway,
+    freeze_sessions,
+    kill_at_point,
+    kill_backend,
+    kill_both,
+    kill_gateway,
+    kill_postmaster,
+    take_over,
+)
+from tests.acceptance.kill.witness import CALM
+
+CYCLES = int(os.environ.get("SENDPOOL_TEST_CYCLES", "30"))
+SEED = int(os.environ.get("SENDPOOL_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
+CYCLE_S_MAX = 60
+BRIEF = Manner(expiry_s=(5, 8))
+"""Messages that do not wait long, for runs that need not show what a long queue does."""
+
+pytestmark = pytest.mark.kill
+
+
+def mutant(name: str) -> Sequence[str]:
+    return (sys.executable, "-m", "tests.acceptance.kill.mutants", name)
+
+
+async def strike(plan: Plan, strikes: Sequence[Strike], capsys: pytest.CaptureFixture[str]) -> Outcome:
+    outcome = await strike_and_check(plan, strikes)
+    with capsys.disabled():
+        print(f"\n{outcome.summary}\nviolations: {outcome.counts or 'none'}")
+    return outcome
+
+
+@pytest.mark.timeout(300 + CYCLES * CYCLE_S_MAX)
+async def test_nothing_is_lost_when_the_gateway_is_killed(capsys: pytest.CaptureFixture[str]):
+    cycles = max(1, CYCLES * 2 // 3)
+    strikes = [kill_at_point if number % 3 == 2 else kill_gateway for number in range(cycles)]
+    outcome = await strike(Plan(SEED), strikes, capsys)
+    assert outcome.is_clean, str(outcome)
+
+
+@pytest.mark.timeout(300 + CYCLES * CYCLE_S_MAX)
+async def test_nothing_is_lost_when_postgresql_is_killed(capsys: pytest.CaptureFixture[str]):
+    cycles = max(1, CYCLES - CYCLES * 2 // 3)
+    strikes = [(kill_postmaster, kill_backend, kill_both, freeze_sessions)[number % 4] for number in range(cycles)]
+    outcome = await strike(Plan(SEED + 1), strikes, capsys)
+    assert outcome.is_clean, str(outcome)
+
+
+@pytest.mark.timeout(300)
+async def test_a_drain_under_load_leaves_nothing_open(capsys: pytest.CaptureFixture[str]):
+    outcome = await strike(Plan(SEED + 3, behaviour=CALM, manner=BRIEF), [drain_gateway] * 3, capsys)
+    assert outcome.is_clean, str(outcome)
+    assert outcome.unknown == 0, str(outcome)
+
+
+@pytest.mark.timeout(300)
+async def test_a_second_gateway_takes_over_cleanly(capsys: pytest.CaptureFixture[str]):
+    outcome = await strike(Plan(SEED + 4, manner=BRIEF), [take_over] * 2, capsys)
+    assert outcome.is_clean, str(outcome)
+
+
+# --- Teeth: the same run must fail when the gateway is broken ---------------------------------------------------------
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("name", "law"), [("hasty", Law.KEPT), ("claimless", Law.CLAIMED), ("forgetful", Law.ARRIVALS)]
+)
+async def test_a_broken_gateway_is_found_out(name: str, law: Law, capsys: pytest.CaptureFixture[str]):
+    plan = Plan(SEED + 2, program=mutant(name), manner=BRIEF, settle_s_max=15)
+    outcome = await strike(plan, [kill_gateway] * 4, capsys)
+    assert law in outcome.broken, str(outcome)

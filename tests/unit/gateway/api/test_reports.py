@@ -1,0 +1,276 @@
+"""The route carriers post their reports to: who may, what is read, what is named."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import orjson
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from gateway.api.call import Call
+from gateway.api.errors import ApiError
+from gateway.api.reports import REPORTS_MAX, REQUESTS_MAX, CarrierReports
+from gateway.api.router import Access
+from gateway.carriers import preset
+from gateway.carriers.carrier import Report, matches_secret
+from gateway.inbound import Taken
+from resolver.model import CarrierName
+from storage.records import FactKind, JournalUnavailable
+
+SECRET = "the secret of acme"
+RIGHT = {"Authorization": f"Bearer {SECRET}", "Content-Type": "application/json"}
+DELIVERED = {"id": "x-1", "status": "delivered"}
+
+
+class Acme:
+    """A carrier with the JSON preset."""
+
+    def parse_reports(self, content_type: str, body: bytes) -> list[Report]:
+        return preset.parse_reports(content_type, body)
+
+    def check_secret(self, headers: Mapping[str, str]) -> bool:
+        return matches_secret(SECRET, headers)
+
+
+class Desk:
+    """Where reports are taken: remembers them, and answers as told."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[CarrierName, list[Report]]] = []
+        self.away = False
+        self.held: asyncio.Event | None = None
+
+    async def take(self, carrier: CarrierName, reports: Sequence[Report]) -> Taken:
+        if self.away:
+            raise JournalUnavailable("away")
+        self.taken.append((carrier, list(reports)))
+        if self.held is not None:
+            await self.held.wait()
+        unknown = sum(report.carrier_ref.startswith("unknown") for report in reports)
+        return Taken(len(reports) - unknown, unknown)
+
+
+class Asked:
+    """A request as far as this route looks at it."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self.headers = CIMultiDict(headers)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def route(desk: Desk) -> CarrierReports:
+    carriers = {CarrierName("acme"): Acme()}
+    return CarrierReports(carriers.get, desk.take)
+
+
+async def post(
+    part: CarrierReports, body: object, *, headers: Mapping[str, str] = RIGHT, carrier: str = "acme"
+) -> dict[str, Any]:
+    call = Call(cast("web.BaseRequest", Asked(headers)), "an-api-id")
+    call.params = (carrier,)
+    call.body = body if isinstance(body, bytes) else orjson.dumps(body)
+    reply = await part.post(call)
+    assert reply.status == 200
+    return cast("dict[str, Any]", orjson.loads(reply.payload))
+
+
+async def refusal(part: CarrierReports, body: object, **how: Any) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        await post(part, body, **how)
+    return caught.value
+
+
+async def status_of(part: CarrierReports, body: bytes) -> int:
+    try:
+        await post(part, body)
+    except ApiError as error:
+        return error.status
+    return 200
+
+
+def test_the_route_checks_for_itself_who_calls(desk: Desk) -> None:
+    (only,) = route(desk).routes()
+    assert (only.method, only.path, only.access) == ("POST", "/carriers/{carrier}/reports", Access.OWN)
+
+
+async def test_one_object_is_one_report(desk: Desk) -> None:
+    answer = await post(route(desk), {**DELIVERED, "reference": "0193A1B2-0000-7000-8000-000000000001", "at": 1})
+    assert answer == {"api_id": "an-api-id", "accepted": 1, "unknown": 0, "refused": []}
+    expected = Report("x-1", "0193a1b2-0000-7000-8000-000000000001", FactKind.DELIVERED, "000", 1)
+    assert desk.taken == [("acme", [expected])]
+
+
+async def test_an_array_is_taken_as_one_batch(desk: Desk) -> None:
+    body = [DELIVERED, {"id": "unknown-1", "status": "sent"}, {"id": 7, "status": "undelivered", "error_code": "50"}]
+    answer = await post(route(desk), body)
+    assert (answer["accepted"], answer["unknown"], answer["refused"]) == (2, 1, [])
+    ((_, reports),) = desk.taken
+    assert [report.code for report in reports] == ["000", "", "50"]
+
+
+async def test_an_empty_array_is_an_empty_batch(desk: Desk) -> None:
+    assert (await post(route(desk), []))["accepted"] == 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {SECRET}"},
+        {"authorization": f"bearer {SECRET}"},
+        {"X-Sendpool-Secret": SECRET},
+    ],
+)
+async def test_the_secret_comes_in_either_header(desk: Desk, headers: dict[str, str]) -> None:
+    assert (await post(route(desk), DELIVERED, headers=headers))["accepted"] == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": ""},
+        {"Authorization": "Bearer"},
+        {"Authorization": f"Basic {SECRET}"},
+        {"Authorization": f"Bearer {SECRET}x"},
+        {"Authorization": f"Bearer {SECRET[:-1]}"},
+        {"X-Sendpool-Secret": "the secret of another"},
+        {"X-Sendpool-Secret": "ünïcöde"},
+        {"X-Sendpool-Secret": "no carrier has this secret"},
+    ],
+)
+async def test_a_wrong_secret_and_an_unknown_carrier_get_the_same_answer(desk: Desk, headers: dict[str, str]) -> None:
+    wrong = await refusal(route(desk), DELIVERED, headers=headers)
+    unknown = await refusal(route(desk), DELIVERED, headers=headers, carrier="nobody")
+    assert wrong.status == 401
+    assert (wrong.status, wrong.code, wrong.message, wrong.headers, wrong.more) == (
+        unknown.status, unknown.code, unknown.message, unknown.headers, unknown.more,
+    )  # fmt: skip
+    assert desk.taken == []
+
+
+async def test_the_right_secret_of_one_carrier_opens_no_other(desk: Desk) -> None:
+    assert (await refusal(route(desk), DELIVERED, carrier="nobody")).status == 401
+
+
+async def test_who_may_not_ask_does_not_hear_what_is_wrong_with_the_body(desk: Desk) -> None:
+    assert (await refusal(route(desk), b"{", headers={})).status == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "place"),
+    [
+        (b"", "invalid_json", ""),
+        (b"{", "invalid_json", "line 1 column"),
+        (b'[{"id":"x","status":"delivered"},]', "invalid_json", "line 1 column 33"),
+        (b'{"id":NaN}', "invalid_json", "column 7"),
+        (b'{"id":"\\ud800","status":"delivered"}', "invalid_character", ""),
+        (b"\xff", "invalid_json", ""),
+        (b"7", "invalid_parameter", "report 0"),
+        (b'"delivered"', "invalid_parameter", "report 0"),
+        (b"null", "invalid_parameter", "report 0"),
+        (b'{"id":"x"}', "invalid_parameter", "report 0"),
+        (b'{"status":"delivered"}', "invalid_parameter", "report 0"),
+        (b'{"id":"x y","status":"delivered"}', "invalid_parameter", "report 0"),
+        (b"[[]]", "invalid_parameter", "report 0"),
+        (b"[" * 900 + b"]" * 900, "invalid_parameter", "report 0"),
+        (b'{"id":"x","status":"?","more":' + b"[" * 300 + b"]" * 300 + b"}", "invalid_parameter", "nested too deeply"),
+        (b"[" * 5_000 + b"]" * 5_000, "invalid_json", ""),
+    ],
+)
+async def test_a_malformed_body_is_refused_with_its_place(desk: Desk, body: bytes, code: str, place: str) -> None:
+    error = await refusal(route(desk), body)
+    assert (error.status, error.code) == (400, code)
+    assert place in error.message
+    assert desk.taken == []
+
+
+async def test_what_cannot_be_read_is_named_and_does_not_stop_the_rest(desk: Desk) -> None:
+    answer = await post(route(desk), [7, DELIVERED, {"id": "x", "status": "?"}, {"id": "x-2", "status": "sent"}])
+    assert answer["accepted"] == 2
+    assert answer["refused"] == [
+        {"index": 0, "error": "it is not an object"},
+        {"index": 2, "error": "its status is unknown"},
+    ]
+    ((_, reports),) = desk.taken
+    assert [report.carrier_ref for report in reports] == ["x-1", "x-2"]
+
+
+async def test_when_nothing_can_be_read_all_are_named(desk: Desk) -> None:
+    error = await refusal(route(desk), [{"id": "x"}, 7])
+    assert error.status == 400
+    assert error.more == {
+        "refused": [{"index": 0, "error": "its status is unknown"}, {"index": 1, "error": "it is not an object"}]
+    }
+
+
+@pytest.mark.parametrize("bad", [[], [7]])
+async def test_the_number_of_reports_is_bounded(desk: Desk, bad: list[int]) -> None:
+    full = [*bad, *([DELIVERED] * (REPORTS_MAX - len(bad)))]
+    assert (await post(route(desk), full))["accepted"] == REPORTS_MAX - len(bad)
+    error = await refusal(route(desk), [*full, DELIVERED])
+    assert (error.status, error.code) == (413, "body_too_large")
+    assert len(desk.taken) == 1
+
+
+async def test_another_media_type_is_refused(desk: Desk) -> None:
+    error = await refusal(route(desk), DELIVERED, headers={**RIGHT, "Content-Type": "text/plain"})
+    assert (error.status, error.code) == (400, "invalid_parameter")
+
+
+async def test_storage_trouble_goes_up_to_where_it_becomes_503(desk: Desk) -> None:
+    desk.away = True
+    with pytest.raises(JournalUnavailable):
+        await post(route(desk), DELIVERED)
+
+
+async def test_requests_in_progress_are_bounded_and_counted_back(desk: Desk) -> None:
+    desk.held = asyncio.Event()
+    part = route(desk)
+    posts = [asyncio.create_task(post(part, DELIVERED)) for _ in range(REQUESTS_MAX)]
+    await asyncio.sleep(0)
+    error = await refusal(part, DELIVERED)
+    assert (error.status, error.code) == (503, "overloaded")
+    assert error.headers["Retry-After"] == "1"
+    posts[0].cancel()
+    desk.held.set()
+    await asyncio.gather(*posts, return_exceptions=True)
+    assert part._in_progress == 0
+    assert (await post(part, DELIVERED))["accepted"] == 1
+
+
+@given(st.binary(max_size=80))
+async def test_no_bytes_are_more_than_a_bad_request(body: bytes) -> None:
+    part = route(Desk())
+    assert await status_of(part, body) in (200, 400)
+
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+    | st.sampled_from(["sent", "delivered", "x-1"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["id", "status", "reference", "at", "error_code", "x"]), inner, max_size=5),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@given(value=json_values)
+async def test_no_json_is_more_than_a_bad_request_and_every_item_is_accounted_for(value: Any) -> None:
+    part = route(Desk())
+    try:
+        body = orjson.dumps(value)
+    except TypeError:  # an integer beyond 64 bits
+        return
+    if await status_of(part, body) == 200:
+        answer = await post(part, body)
+        items = value if isinstance(value, list) else [value]
+        assert answer["accepted"] + answer["unknown"] + len(answer["refused"]) == len(items)
