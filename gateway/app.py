@@ -164,7 +164,9 @@ class Gateway:
         links = {name: each.segments_per_s for name, each in settings.carriers.items()}
         recovered = await recover(stores.database, rows, resolver, now_ms=clock.now_ms(), links=links)
         clock.anchor(recovered.newest_ms)
-        base = Surroundings(settings, clock, self._ids, seeded_chance(), self._dials, self._pressure, self._around)
+        base = Surroundings(
+            settings, clock, self._ids, seeded_chance(), self._dials, self._pressure, self._around, self.tasks.end
+        )  # fmt: skip
         parts = self._parts = assemble(base, stores, resolver, carriers)
         parts.pools.fill(rows)
         parts.attempts.adopt_unknown(recovered.unknown)

@@ -7,7 +7,7 @@ knows the other.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -53,7 +53,7 @@ from storage.threads import ThreadKeeper
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is there before any part: settings, time, ids, chance, counters."""
+    """What is there before any part: settings, time, ids, chance, counters, and what ends the run."""
 
     settings: Settings
     clock: SystemClock
@@ -62,6 +62,7 @@ class Surroundings:
     dials: Dials
     pressure: Pressure
     around: Around
+    on_broken_promise: Callable[[Exception], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,8 @@ def assemble(base: Surroundings, stores: Stores, resolver: Resolver, carriers: M
     threads = ThreadKeeper(stores.database, resolver.threads_changed, clock=clock.now_ms)
     routes = make_routes(base, resolver, carriers, facts, journal, pools, lanes, reports, archive)
     front = Front(
-        Router(routes), pools.accounts, clock=clock, ids=ids, server=settings.server, limits=settings.limits
+        Router(routes), pools.accounts, clock=clock, ids=ids, server=settings.server, limits=settings.limits,
+        errors=dials.errors, on_broken_promise=base.on_broken_promise,
     )  # fmt: skip
     return Parts(
         journal, sender, callbacks, facts, attempts, upkeep, pools, reports, archive, threads, lanes, front

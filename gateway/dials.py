@@ -26,6 +26,7 @@ class Dials:
         self.accepted: Counter = metrics.counter("accepted_messages", "decided and stored, by tier", "tier")
         self.refused: Counter = metrics.counter("refused_messages", "not to be sent, by refusal", "code")
         self.reports: Counter = metrics.counter("reports", "delivery reports, by what became of them", "result")
+        self.errors: Counter = metrics.counter("errors", "requests answered with an error, by its code", "code")
         self.callbacks: Counter = metrics.counter("callbacks", "tries to tell an account, by result", "result")
         self.lanes = LaneMetrics(
             handed_over=metrics.counter("handovers", "messages written to a carrier", "carrier"),

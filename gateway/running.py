@@ -86,6 +86,11 @@ class Tasks:
     def __init__(self) -> None:
         self.ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
+    def end(self, error: Exception) -> None:
+        """End the run: a promise of our own was broken, and going on with wrong memory is worse."""
+        if not self.ended.done():
+            self.ended.set_result(error)
+
     @asynccontextmanager
     async def running(
         self, name: str, work: Coroutine[None, None, None], *, drain: Callable[[], Awaitable[object]] | None = None

@@ -204,9 +204,9 @@ class Memory:
         if pool is not None and NO_THREAD not in rules:
             pool.threads.follow(recipient, number, tier, now_ms=at_ms, life_ms=pool.row.sticky_life_ms)
 
-    def replay_hand_over(self, powerpack_id: PowerpackId, recipient: E164, number: E164) -> None:
+    def replay_hand_over(self, powerpack_id: PowerpackId, recipient: E164, number: E164, rules: str = "") -> None:
         """Let a stored hand-over have its effect on the thread again: used, it moves only when its number is gone."""
-        pool = self.pools.get(powerpack_id)
+        pool = self.pools.get(powerpack_id) if NO_THREAD not in rules else None
         thread = pool.threads.find(recipient) if pool is not None else None
         if pool is not None and thread is not None and thread.number == number:
             pool.threads.mark_used(thread, recipient)
@@ -247,7 +247,7 @@ class Memory:
         message.number, message.tier, message.rebound_ms = decision.number, decision.tier, now_ms
         message.phase = Phase.WAITING
         self.enqueue(number, message, decision.forecast_ms, now_ms)
-        if pool.row.sticky_sender:
+        if message.thread is not None:  # so what is stored with the message tells it all, whatever is set by now
             message.thread, _ = pool.threads.follow(
                 message.recipient, decision.number, decision.tier, now_ms=now_ms, life_ms=pool.row.sticky_life_ms
             )

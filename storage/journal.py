@@ -3,7 +3,8 @@
 Invariants
 * An answer of COMMITTED follows a COMMIT that PostgreSQL confirmed with `synchronous_commit` on, or a row found there.
 * Every entry is settled exactly once, with the truth: first `on_settled`, synchronously, in append order inside a
-  batch, then its future. A waiter may be told before that nothing is known in time (OutcomeUnknown), or be gone.
+  batch, then its future. A waiter may be told before that nothing is known in time (OutcomeUnknown), or be gone. Only
+  where the journal ends before the truth can be known is it never told: the next process finds it.
 * Two connections commit, each its own batches, so a later batch may be stored before an earlier one. Order is explicit:
   batch numbers count in append order, and readers order by (epoch, batch). What must not be stored without what came
   before it waits for that to be committed, or shares its entry (a claim and its `sent`); what is left is order-free,

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from storage.backlog import JournalLimits, OnSettled
@@ -17,8 +18,10 @@ from tests.fakes.entries import NOW_MS
 from tests.fakes.memory_journal import MemoryJournal, MemoryStore
 from tests.fakes.proxy import Fate, Proxy, proxied
 
-QUICK = JournalLimits(unknown_ms_max=600, stall_ms_max=300, statement_ms_max=1_000, retry_ms=10, drain_ms_max=1_000)
-"""The bounds of the suite: those of production, in a hurry."""
+QUICK = JournalLimits(retry_ms=10)
+"""Production's bounds, but that a lost connection is made again at once."""
+HASTY = replace(QUICK, unknown_ms_max=300)
+"""Where somebody is to wait in vain."""
 
 
 def wall_ms() -> int:
@@ -129,14 +132,14 @@ class PostgresWorld:
 
 
 @asynccontextmanager
-async def memory_world(limits: JournalLimits = QUICK) -> AsyncIterator[World]:
+async def memory_world(limits: JournalLimits) -> AsyncIterator[World]:
     world = MemoryWorld(limits)
     yield world
     await world.journal.stop()
 
 
 @asynccontextmanager
-async def postgres_world(database_url: str, limits: JournalLimits = QUICK) -> AsyncIterator[World]:
+async def postgres_world(database_url: str, limits: JournalLimits) -> AsyncIterator[World]:
     """The journal behind a proxy; what the test reads takes the direct road."""
     async with proxied(database_url) as proxy:
         direct = await Database.open(database_url)

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from storage.backlog import JournalLimits
 from storage.records import Entry, EpochLost, FactKind, JournalFull, JournalUnavailable, OutcomeUnknown, Settled
 from storage.transaction import TABLES
-from tests.contract.journal_worlds import QUICK, JournalPort, World, memory_world, postgres_world, wall_ms
+from tests.contract.journal_worlds import HASTY, QUICK, JournalPort, World, memory_world, postgres_world, wall_ms
 from tests.fakes.entries import (
     ACCOUNT,
     OTHER_ACCOUNT,
@@ -30,12 +31,21 @@ SLOW_S = 5
 
 @pytest.fixture(params=["memory", "postgres"])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    async with world_of(request) as made:
+    async with world_of(request, QUICK) as made:
         yield made
 
 
-def world_of(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[World]:
-    return memory_world() if request.param == "memory" else postgres_world(request.getfixturevalue("database_url"))
+@pytest.fixture(params=["memory", "postgres"])
+async def hasty_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """Answers are held for a moment only."""
+    async with world_of(request, HASTY) as made:
+        yield made
+
+
+def world_of(request: pytest.FixtureRequest, limits: JournalLimits) -> AbstractAsyncContextManager[World]:
+    if request.param == "memory":
+        return memory_world(limits)
+    return postgres_world(request.getfixturevalue("database_url"), limits)
 
 
 async def settled(journal: JournalPort, entry: Entry) -> Settled:
@@ -247,6 +257,10 @@ async def test_nothing_is_taken_while_the_database_is_away_and_again_when_it_is_
         _ = world.journal.append(request_entry())
     assert not await world.journal.wait_ready(30)
     assert world.journal.away_ms(wall_ms() + 1) > 0
+    waiting = asyncio.create_task(world.journal.wait_ready(20))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert waiting.done(), "it has been away for as long already"
     world.come_back()
     assert await world.journal.wait_ready(5_000)
     assert await settled(world.journal, request_entry()) is Settled.COMMITTED
@@ -276,6 +290,30 @@ async def test_a_commit_that_did_not_happen_is_repeated_under_the_same_number(wo
     assert [row[-1] for row in await world.rows("facts")] == [1]
 
 
+EVERYTHING = entry_of_everything()
+ALONE: dict[str, Entry] = {
+    "messages": Entry(messages=EVERYTHING.messages),
+    "handovers": Entry(handovers=EVERYTHING.handovers),
+    "facts": Entry(facts=EVERYTHING.facts),
+    "outcomes": Entry(outcomes=EVERYTHING.outcomes),
+    "callbacks": Entry(callbacks=EVERYTHING.callbacks),
+    "bodies": Entry(body=EVERYTHING.body),
+    "carrier_refs": Entry(carrier_refs=EVERYTHING.carrier_refs),
+    "unmatched_reports": Entry(unmatched=EVERYTHING.unmatched),
+    "idempotency": Entry(idempotency=EVERYTHING.idempotency),
+}
+
+
+@pytest.mark.parametrize("fate", [Fate.ANSWER_LOST, Fate.SERVER_HELD])
+@pytest.mark.parametrize("table", ALONE)
+async def test_whatever_an_entry_holds_it_is_stored_once(world: World, table: str, fate: Fate) -> None:
+    entry = ALONE[table]
+    world.next_commit(fate)
+    assert await settled(world.journal, entry) is Settled.COMMITTED
+    stored = await world.keys() if table == "idempotency" else await world.rows(table)
+    assert len(stored) == entry.rows()
+
+
 async def test_a_commit_that_comes_late_and_its_repetition_store_it_once(world: World) -> None:
     world.next_commit(Fate.LATE)
     entry = fact_entry(new_id())
@@ -293,7 +331,8 @@ async def test_an_older_row_alike_is_not_taken_for_the_one_that_was_lost(world: 
 
 
 @pytest.mark.parametrize("fate", [Fate.ANSWER_LOST, Fate.SERVER_HELD])
-async def test_an_unknown_outcome_is_told_in_time_and_its_truth_later(world: World, fate: Fate) -> None:
+async def test_an_unknown_outcome_is_told_in_time_and_its_truth_later(hasty_world: World, fate: Fate) -> None:
+    world = hasty_world
     heard: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
     world.next_commit(fate, and_leave=True)
     future = world.journal.append(request_entry(key="k"), heard.set_result)
@@ -310,7 +349,8 @@ async def test_an_unknown_outcome_is_told_in_time_and_its_truth_later(world: Wor
     )
 
 
-async def test_what_waits_for_an_absent_database_fails_in_time(world: World) -> None:
+async def test_what_waits_for_an_absent_database_fails_in_time(hasty_world: World) -> None:
+    world = hasty_world
     futures = [world.journal.append(request_entry(600)) for _ in range(12)]
     world.go_away()
     results = await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), SLOW_S)

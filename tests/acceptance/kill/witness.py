@@ -57,13 +57,16 @@ class Behaviour(msgspec.Struct, frozen=True):
     answer_ms: tuple[float, float] = (1.0, 30.0)
     report_ms: tuple[float, float] = (0.0, 400.0)
     late: float = 0.0  # share of reports that come `late_ms` after the submit
-    late_ms: tuple[float, float] = (1_000.0, 6_000.0)
+    lost_late: float = 0.0  # the same of submits that were never answered: then they are sent again
+    late_ms: tuple[float, float] = (2_000.0, 8_000.0)
     twice: float = 0.0  # share of reports that are repeated although they were acknowledged
     nameless: float = 0.0  # share of reports that do not repeat our reference
 
 
 CALM: Final = Behaviour()
-TROUBLED: Final = Behaviour(lost=0.01, throttled=0.002, busy=0.002, rejected=0.01, late=0.15, twice=0.05, nameless=0.1)
+TROUBLED: Final = Behaviour(
+    lost=0.02, throttled=0.002, busy=0.002, rejected=0.01, late=0.15, lost_late=0.6, twice=0.05, nameless=0.1
+)
 
 
 class Submit(msgspec.Struct):
@@ -127,7 +130,7 @@ class Witness:
             return Reply(422, b'{"error": {"code": "invalid_number"}}', delay_ms=delay_ms)
         self._count += 1
         carrier_ref = f"w-{os.getpid()}-{self._count}"
-        self._plan_reports(carrier_ref, submit.reference)
+        self._plan_reports(carrier_ref, submit.reference, fate)
         if fate is Fate.LOST:
             return Reply(delay_ms=delay_ms, cut=True)
         return Reply(body=orjson.dumps({"id": carrier_ref}), delay_ms=delay_ms)
@@ -142,9 +145,9 @@ class Witness:
 
     # -- reports --------------------------------------------------------------------------------------------------
 
-    def _plan_reports(self, carrier_ref: str, reference: str) -> None:
+    def _plan_reports(self, carrier_ref: str, reference: str, fate: Fate) -> None:
         behaviour, chance = self._behaviour, self._random.random
-        late = chance() < behaviour.late
+        late = chance() < (behaviour.lost_late if fate is Fate.LOST else behaviour.late)
         delay_ms = self._random.uniform(*(behaviour.late_ms if late else behaviour.report_ms))
         status = self._random.choices(("delivered", "undelivered", "failed"), (90, 6, 4))[0]
         report: dict[str, object] = {"id": carrier_ref, "status": status, "at": time.time_ns() // 1_000_000}

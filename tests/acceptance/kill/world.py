@@ -36,10 +36,10 @@ RECIPIENTS_OF_AN_AREA: Final = 60
 LONG_CODE_LIMITS: Final = (
     Limits(1, 1_000, NO_RECOMMENDATION, None),  # what carriers take from a long code
     Limits(1, 1_000, NO_RECOMMENDATION, None),
-    Limits(1, 1_000, NO_RECOMMENDATION, None),
+    Limits(1, 5_000, NO_RECOMMENDATION, None),  # spans that outlast a restart: a forgotten charge would be seen
     Limits(4, 1_000, NO_RECOMMENDATION, None),
     Limits(6, 1_000, NO_RECOMMENDATION, None),
-    Limits(10, 5_000, NO_RECOMMENDATION, None),  # a span that outlasts a restart: forgotten charges would be seen
+    Limits(10, 5_000, NO_RECOMMENDATION, None),
     Limits(20, 20_000, NO_RECOMMENDATION, None),
     Limits(3, 1_000, 20, 40),  # a day that is soon over
     Limits(2, 1_000, 5, 12),

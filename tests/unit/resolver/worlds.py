@@ -101,6 +101,7 @@ class World:
         self.queued: dict[MessageId, int] = {}  # when it joined its present queue, in order
         self.joins = 0
         self.went_back: set[MessageId] = set()
+        self.moved: set[MessageId] = set()
         self.handed: list[tuple[int, Message]] = []
         self.laws: dict[str, Law] = {}
         self.resolver = self._new_resolver()
@@ -337,6 +338,7 @@ class World:
             stored = self.stored[message.message_id]
             stored.number, stored.tier = decided.number, decided.tier
             self._write("decided", stored, at_ms=self.now_ms)
+            self.moved.add(message.message_id)
             self._join(message)
         return moved
 
@@ -370,6 +372,10 @@ class World:
         self.gone[number] = self.rows.pop(number)
         self.resolver.drop_number(number, now_ms=self.now_ms)
 
+    def set_sticky(self, sticky_sender: bool) -> None:
+        self.powerpack = replace(self.powerpack, sticky_sender=sticky_sender)
+        self.resolver.put_powerpack(self.powerpack)
+
     def set_rate(self, carrier: CarrierName, segments_per_s: int) -> None:
         self.rates[carrier] = segments_per_s
         self.resolver.set_link_rate(carrier, segments_per_s, now_ms=self.now_ms)
@@ -391,7 +397,7 @@ class World:
         for number in self.rows:
             for law in self._laws_of(number):
                 law.read_again()
-        self.resolver = self._restored()
+        self.resolver = self.restored()
         for stored_id in self.resolver.open:
             self._join(self.resolver.open[stored_id])
         self.went_back = set(self.resolver.open)
@@ -399,7 +405,8 @@ class World:
             if message.phase is Phase.UNKNOWN:
                 self.unknown.append(message)
 
-    def _restored(self) -> Resolver:
+    def restored(self) -> Resolver:
+        """Another resolver, made from what is stored."""
         resolver = self._new_resolver()
         charges: list[tuple[int, Attempt]] = []
         open_attempts: set[MessageId] = set()
@@ -437,7 +444,7 @@ class World:
             if kind == "decided":
                 resolver.replay_decision(POWERPACK, recipient, number, tier, rules, at_ms=at_ms)
             else:
-                resolver.replay_hand_over(POWERPACK, recipient, number)
+                resolver.replay_hand_over(POWERPACK, recipient, number, rules)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
