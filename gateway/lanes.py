@@ -95,12 +95,13 @@ class Lane:
 
     def hold(self, messages: Sequence[Message]) -> None:
         """Let claimed messages wait for their slots."""
+        now_ms = self._clock.now_ms()
         for message in messages:
             self.held += 1
-            if self._pace.is_down and self._probe is None and self._pace.places(1, now_ms=self._clock.now_ms()):
+            if self._pace.is_down and self._probe is None and self._pace.places(1, now_ms=now_ms):
                 self._probe = message
                 self._pace.begin_probe()
-            if self._may_wait(message):
+            if self._may_wait(message, now_ms):
                 self._departures.push(message.slot_ms, (message, message.attempt))
             else:
                 self._give_up(message, NOT_OPEN)
@@ -215,24 +216,25 @@ class Lane:
 
     def _bar(self, message: Message, now_ms: int) -> str:
         """Why a claim must be given up; "" if it need not."""
-        if not self._may_wait(message):
+        if not self._may_wait(message, now_ms):
             return NOT_OPEN
         if now_ms - message.claimed_ms > self._settings.claim_good_ms:
             return STALE
         return AWAY if self._journal.away_ms(now_ms) > self._settings.away_ms_max else ""
 
-    def _may_wait(self, message: Message) -> bool:
+    def _may_wait(self, message: Message, now_ms: int) -> bool:
         """Whether a claimed message may go on towards the door."""
         if self._draining:
             return False
-        return message is self._probe or self._pace.is_open(self._clock.now_ms())
+        return message is self._probe or self._pace.is_open(now_ms)
 
     def _give_up_what_waits(self) -> None:
         """Return the claims that may not be used now."""
-        if not len(self._departures) or (self._pace.is_open(self._clock.now_ms()) and not self._draining):
+        now_ms = self._clock.now_ms()
+        if not len(self._departures) or (self._pace.is_open(now_ms) and not self._draining):
             return
         for at_ms, (message, attempt) in self._departures.take_all():
-            if self._may_wait(message):
+            if self._may_wait(message, now_ms):
                 self._departures.push(at_ms, (message, attempt))
             else:
                 self._give_up(message, NOT_OPEN)

@@ -150,19 +150,20 @@ class Part:
     def _wake_busy(self, now_ms: int, due: Entry) -> None:
         """Bring back to `idle` what could leave by now."""
         busy = self.busy
+        held: list[Entry] = []
         for _ in range(MOVES_MAX):
             if not busy or busy[0] >= due:
-                return
-            number = self._number(busy[0])
+                break
+            entry = heappop(busy)
+            number = self._number(entry)
             if number is None:
-                heappop(busy)
                 continue
-            if number.forecast_ms(self.urgent, 1, now_ms) > now_ms:
-                bound_ms = number.forecast_ms(self.urgent, 1, now_ms, 0)
-                heapreplace(busy, max(bound_ms, now_ms + 1) << KEY_SHIFT | number.entry)
-            else:
-                heappop(busy)
+            if number.forecast_ms(self.urgent, 1, now_ms) <= now_ms:
                 heappush(self.idle, number.last_used_ms << KEY_SHIFT | number.entry)
+            else:
+                held.append(number.forecast_ms(self.urgent, 1, now_ms, 0) << KEY_SHIFT | number.entry)
+        for entry in held:
+            heappush(busy, entry)
 
     def _never_used(self, chance: float) -> Number | None:
         fresh = self.fresh
@@ -233,7 +234,8 @@ class Part:
                     best, best_ms = number, at_ms
                 if at_ms <= key_ms or at_ms <= enough_ms:
                     break
-                held.append(heappop(busy))
+                heappop(busy)  # back with what it is worth by now, so that those behind it surface, too
+                held.append(number.forecast_ms(urgent, 1, now_ms, 0) << KEY_SHIFT | entry & _ENTRY)
         for entry in held:
             heappush(busy, entry)
         return None if best is None else (best, best_ms)

@@ -108,8 +108,8 @@ class Number:
         rate = self.rate
         if rate.limit == 1:  # nearly every long code: the same as below, without the division
             times, span_ms = rate.times, rate.span_ms
-            at_ms = times[-1] + span_ms if times else 0
-            at_ms = (max(now_ms, at_ms)) + ahead * span_ms
+            at_ms = (times[-1] if times else rate.lost_ms) + span_ms
+            at_ms = (at_ms if at_ms > now_ms else now_ms) + ahead * span_ms
         else:
             at_ms = rate.forecast_ms(ahead, units, now_ms)
         if self.day_law is not None:
@@ -323,6 +323,8 @@ class Number:
             self.day.give_back(1, at_ms)
         else:
             self._tally().count(at_ms, -1)
+        if at_ms == self.last_used_ms:
+            self.last_used_ms = self.rate.latest_ms(at_ms)
 
     def _tally(self) -> Tally:
         if self.tally is None:

@@ -95,6 +95,11 @@ class Window:
             if index >= 0 and times[index] == instant:
                 del times[index]
 
+    def latest_ms(self, until_ms: int) -> int:
+        """The latest charge no later than `until_ms`; 0 when there is none."""
+        place = bisect_right(self.times, until_ms)
+        return self.times[place - 1] if place else max(0, self.lost_ms)
+
     def change(self, *, limit: int, span_ms: int, keep: int = 0) -> None:
         """Take other limits at once; what was used stays used."""
         if limit == self.limit and span_ms == self.span_ms and keep <= self.keep:

@@ -167,7 +167,7 @@ disk_free_mib_min = 0
 loop_lag_ms_max = 5000
 
 [lanes]
-unknown_wait_ms = 1500
+unknown_wait_ms = 500
 
 [callbacks]
 allow_private = true

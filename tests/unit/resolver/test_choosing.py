@@ -254,6 +254,8 @@ class Both:
                 (number.rate, units), (number.day, 1), (self.twin.links[number.row.carrier].window, units),
             ):  # fmt: skip
                 window.give_back(window.instants(count, at_ms))
+            if number.used_ms == at_ms:
+                number.used_ms = max((each for each in number.rate.charges if each <= at_ms), default=0)
             self.resolver.settle_returned(message, now_ms=self.now_ms, retry_at_ms=self.now_ms + 9, charged=False)
             assert self.resolver.cancel(message, now_ms=self.now_ms)
         del self.departed[-2:]
