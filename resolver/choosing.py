@@ -215,7 +215,7 @@ def _numbers_enough(question: Question, like: Number) -> int:
     if len(numbers) > COUNTED_MAX:
         return len(numbers) + 1
     serving = [number for number in numbers.values() if serves(question, number)]
-    spans = max(1, (question.latest_ms - question.now_ms) // like.rate.span_ms)
+    spans = (question.latest_ms - question.now_ms) // like.rate.span_ms + 1
     segments = units + sum(number.segments for number in serving)
     enough = -(-segments // (spans * like.rate.limit))
     if like.day_law is not None:

@@ -121,18 +121,22 @@ class Resolver(Memory):
 
     def undo(self, message: Message, *, now_ms: int) -> None:
         """Its decision was not stored: it leaves queue and slot, and the thread is as it was before."""
-        thread = message.thread
+        thread, before = message.thread, message.thread_before
         self.leave(message)
         if thread is None:
             return
-        if message.thread_before is not None:
-            thread.before = message.thread_before
-        # While others wait by the thread as it is, it stays; should they be undone too, it goes with the last.
-        if thread.before is not None and thread.waiting is None and not thread.used:
+        if before is not None and (thread.undone is None or message.message_id < thread.undone[0]):
+            thread.undone = message.message_id, before
+        if thread.undone is None:
+            return
+        first, before = thread.undone
+        is_used = thread.used and thread.number != before.number
+        # While later ones wait by the thread as it is, it stays; should they be undone too, it goes with the last.
+        if not is_used and all(each.message_id < first for each in thread.waiting or ()):
             pool = self.pools.get(message.request.powerpack_id)
             if pool is not None:
-                pool.threads.unfollow(message.recipient, thread, thread.before)
-            thread.before = None
+                pool.threads.unfollow(message.recipient, thread, before)
+            thread.undone = None
 
     def commit(self, messages: Iterable[Message]) -> set[CarrierName]:
         """Their decisions are durable: they may leave. Answers whose lanes have something new."""
@@ -140,7 +144,7 @@ class Resolver(Memory):
         for message in messages:
             message.committed = True
             if message.thread is not None:
-                message.thread.before = None
+                message.thread.undone = None
             if message.phase is not Phase.WAITING:
                 continue
             if self.orphans and message in self.orphans:

@@ -223,7 +223,9 @@ class Thread:
     used: bool  # something was handed over on it
     last_ms: int  # the latest message either way
     waiting: list[Message] | None = None  # what was decided by it and has not left; None: nothing
-    before: ThreadState | None = None  # what it was before a decision that was then not stored
+    undone: tuple[MessageId, ThreadState] | None = (
+        None  # the first of what waits that was not stored, and what was before
+    )
 
 
 class ThreadState(NamedTuple):

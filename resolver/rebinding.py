@@ -78,9 +78,11 @@ def rebind(memory: Memory, *, now_ms: int, chance: float, most: int) -> Moved:
 
 def _settle_orphan(memory: Memory, message: Message, moved: Moved, *, now_ms: int, chance: float) -> None:
     pool = memory.pools.get(message.request.powerpack_id)
-    question = _question(memory, pool, message, now_ms, chance) if pool is not None else None
+    if pool is None or message.expires_ms <= now_ms:
+        return  # who deleted its powerpack ends it, or its validity has
+    question = _question(memory, pool, message, now_ms, chance)
     if question is None:
-        return  # its powerpack is gone: who deleted it ends it
+        return
     found = choose(question)
     if isinstance(found, Refusal):
         memory.leave(message)

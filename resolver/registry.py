@@ -28,9 +28,11 @@ REMEMBERED_MS: Final = 2 * DAY_MS
 class Registry:
     """See above. All calls O(1)."""
 
-    __slots__ = ("_charged", "_charges", "_dropped", "_free", "by_order", "numbers")
+    __slots__ = ("_charged", "_charges", "_dropped", "_free", "by_order", "charges_max", "dropped_max", "numbers")
 
-    def __init__(self) -> None:
+    def __init__(self, *, dropped_max: int = DROPPED_MAX, charges_max: int = CHARGES_MAX) -> None:
+        self.dropped_max = dropped_max
+        self.charges_max = charges_max
         self.numbers: dict[E164, Number] = {}
         self.by_order: list[Number] = []
         self._dropped: dict[E164, None] = {}  # oldest first
@@ -55,7 +57,7 @@ class Registry:
 
     def keep_charge(self, number_id: E164, segments: int, at_ms: int) -> None:
         """Remember a stored hand-over of a number that is not ours now, for the case that it comes back."""
-        if self._charged < CHARGES_MAX:
+        if self._charged < self.charges_max:
             self._charged += 1
             self._charges.setdefault(number_id, []).append((segments, at_ms))
 
@@ -73,6 +75,6 @@ class Registry:
         for each in list(islice(self._dropped, 2)):
             number = self.numbers[each]
             is_quiet = not number.last_used_ms or number.last_used_ms + REMEMBERED_MS <= now_ms
-            if not number.messages and (is_quiet or len(self._dropped) > DROPPED_MAX):
+            if not number.messages and (is_quiet or len(self._dropped) > self.dropped_max):
                 del self._dropped[each], self.numbers[each]
                 self._free.append(number)

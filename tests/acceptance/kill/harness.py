@@ -33,6 +33,7 @@ from tests.acceptance.kill.processes import (
     WitnessProcess,
     database_url,
     free_port,
+    janitor,
     stop_database,
     witness_process,
 )
@@ -141,6 +142,7 @@ async def running(plan: Plan) -> AsyncIterator[Run]:
     """Everything but the check; nothing of it is left when the block ends."""
     folder = Path(tempfile.mkdtemp(prefix="sp-kill-", dir="/tmp"))
     async with AsyncExitStack() as stack:
+        stack.enter_context(janitor(folder))
         if not os.environ.get("SENDPOOL_TEST_KEEP"):
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
         hookbox = Hookbox(folder / "hookbox.txt")

@@ -1,7 +1,8 @@
 """The processes of a run: started, killed by their ids, and never left behind.
 
-A gateway gets SIGTERM from the kernel when the test's process ends, so that it drains and stops its PostgreSQL. That
-server is nobody's child once its gateway was killed; `stop_database` ends it whoever started it.
+Gateways and the witness are killed by the kernel when the test's process ends, however that ends. The embedded
+PostgreSQL is nobody's child; `stop_database` ends it whoever started it, and a janitor does so for a test that was
+killed itself.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -76,7 +77,7 @@ class Gateway:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=functools.partial(end_with_parent, signal.SIGTERM),
+                preexec_fn=functools.partial(end_with_parent, signal.SIGKILL),
             )
 
     async def wait_until_ready(self) -> None:
@@ -153,6 +154,25 @@ class WitnessProcess:
         async with aiohttp.ClientSession() as session, session.get(url) as answer:
             found: dict[str, float] = await answer.json()
             return found
+
+
+@contextmanager
+def janitor(folder: Path) -> Iterator[None]:
+    """See janitor.py."""
+    keep = {name: os.environ[name] for name in ("SENDPOOL_TEST_KEEP",) if name in os.environ}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.acceptance.kill.janitor", str(folder)],
+        cwd=ROOT,
+        env=environment(folder, keep),
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()
 
 
 @asynccontextmanager

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import count
 
-from resolver.core import Resolver
+from resolver.core import Resolver, Verdict
 from resolver.model import (
     E164,
     AccountId,
@@ -150,7 +150,33 @@ def hand_over(
     return gone
 
 
-def send_all(resolver: Resolver, messages: Sequence[Message], *, now_ms: int) -> None:
-    """They were taken by the carrier."""
-    for message in messages:
-        resolver.settle_sent(message, now_ms=now_ms)
+def run_lane(
+    resolver: Resolver,
+    *,
+    now_ms: int,
+    ms: int,
+    carrier: CarrierName = CARRIER,
+    every_ms: int = 10,
+    lead_ms: int = 100,
+    places: int = 1_000,
+) -> list[tuple[int, Message]]:
+    """Let a lane run for a while; answers what left, and when."""
+    claimed: list[Message] = []
+    gone: list[tuple[int, Message]] = []
+    for at_ms in range(now_ms, now_ms + ms, every_ms):
+        claimed += resolver.release(carrier, now_ms=at_ms, until_ms=at_ms + lead_ms, places=places)
+        for message in [each for each in claimed if each.slot_ms <= at_ms]:
+            departure = resolver.depart(message, now_ms=at_ms)
+            if departure.verdict is Verdict.NOT_YET:
+                continue
+            claimed.remove(message)
+            if departure.verdict is Verdict.GO:
+                gone.append((at_ms, message))
+                resolver.settle_sent(message, now_ms=at_ms)
+            elif departure.verdict is Verdict.ENDED:
+                resolver.settle_ended(message, now_ms=at_ms)
+            else:
+                resolver.take_back(message, now_ms=at_ms)
+    for message in claimed:
+        resolver.take_back(message, now_ms=now_ms + ms)
+    return gone
