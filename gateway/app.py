@@ -92,7 +92,8 @@ class Gateway:
     def __init__(self, settings: Settings, *, announce: Callable[[str], object], sink: Sink | None) -> None:
         self._settings = settings
         self._announce = announce
-        self._clock, self._ids, self._dials = SystemClock(), SystemIds(), Dials()
+        self._clock, self._dials = SystemClock(), Dials()
+        self._ids = SystemIds(self._clock.now_ms)
         self._pressure = Pressure(settings.limits, partial(measure_room, settings.storage.data), clock=self._clock)
         self._dials.watch_process(clock=self._clock, pressure=self._pressure, sink=sink)
         self._around = Around(
@@ -189,6 +190,7 @@ class Gateway:
         await enter(running("clock", self._clock.watch()))
         await enter(running("pressure", self._pressure.watch()))
         await enter(running("days", self._keep_days(stores.database)))
+        await parts.upkeep.end_overdue()
         await enter(running("upkeep", parts.upkeep.run()))
         await enter(running("pools", parts.pools.run()))
         await enter(running("catalog news", stores.catalog.listen(parts.pools.on_change)))

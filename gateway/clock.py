@@ -19,7 +19,6 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 import structlog
-import uuid_utils
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +26,8 @@ Chance = Callable[[], float]
 """A number from 0 up to, not including, 1."""
 
 NS_PER_MS: Final = 1_000_000
+COUNT_MAX: Final = 0xFFF
+NODE_MASK: Final = 0xFFFF_FFFF_FFFF
 SLEW_PPM: Final = 500  # what NTP itself slews; far inside the 2 % that short windows keep against skew
 STEP_MS_MIN: Final = 1_000  # the wall clock does not drift that far between two looks
 LOOK_EVERY_MS: Final = 1_000
@@ -119,11 +120,36 @@ class SystemClock:
             self.look()
 
 
+def wall_ms() -> int:
+    """Milliseconds since the Unix epoch by the machine's clock, for what has no clock of its own."""
+    return time.time_ns() // NS_PER_MS
+
+
 class SystemIds:
-    """Ids of a real process: in order also within a millisecond. Cost: 0.2 µs."""
+    """UUIDv7 by the gateway's own clock, in order also within a millisecond. Cost: 1 µs.
+
+    Days are told from ids, by partitions and by recovery, so an id must be as old as the clock says and no older: a
+    library's takes the machine's time, and a machine whose clock was set back would hide new messages among old ones.
+    """
+
+    def __init__(self, now_ms: Callable[[], int] = wall_ms) -> None:
+        self._now_ms = now_ms
+        self._random = random.Random().getrandbits  # noqa: S311 - seeded by the system; ids guard nothing
+        self._last_ms = 0
+        self._count = 0
 
     def new(self) -> str:
-        return str(uuid_utils.uuid7())
+        now_ms = self._now_ms()
+        if now_ms > self._last_ms:
+            self._last_ms, self._count = now_ms, 0
+        elif self._count < COUNT_MAX:
+            self._count += 1
+        else:
+            self._last_ms, self._count = self._last_ms + 1, 0  # a little ahead; the clock catches up
+        time_hex = f"{self._last_ms:012x}"
+        tail = self._random(62)
+        version, variant = 0x7000 | self._count, 0x8000 | tail >> 48
+        return f"{time_hex[:8]}-{time_hex[8:]}-{version:04x}-{variant:04x}-{tail & NODE_MASK:012x}"
 
 
 def seeded_chance(seed: int | None = None) -> Chance:

@@ -28,6 +28,9 @@ MIB: Final = 1024 * KIB
 SECOND_MS: Final = 1_000
 MINUTE_MS: Final = 60 * SECOND_MS
 HOUR_MS: Final = 60 * MINUTE_MS
+DAY_MS: Final = 24 * HOUR_MS
+VALIDITY_DAYS_MAX: Final = 4  # three, and one for clocks
+REPORT_WAIT_DAYS_MAX: Final = 29  # a start sweeps the last 30
 
 CONFIG_FILE: Final = "sendpool.toml"
 PREFIX: Final = "SENDPOOL_"
@@ -249,11 +252,25 @@ def _complete(
             allow_private=callbacks.allow_private or "allow_private" not in given["callbacks"],
             allow_http=callbacks.allow_http or "allow_http" not in given["callbacks"],
         )
+    _check_report_wait(settings, given)
     url = settings.server.public_url
     if url and not re.fullmatch(r"https?://[^/\s?#@]+", url):
         place = given["server"]["public_url"].place
         raise BadSetting(f"{place}: {url!r} is no http(s)://name[:port] without a path")
     return dataclasses.replace(settings, carriers=types.MappingProxyType(found), callbacks=callbacks)
+
+
+def _check_report_wait(settings: Settings, given: Mapping[str, Mapping[str, Given]]) -> None:
+    """A message must still be stored when its report is no longer waited for: else it would have no end."""
+    wait_days = settings.lanes.report_wait_ms / DAY_MS
+    most_days = min(settings.storage.message_days - VALIDITY_DAYS_MAX, REPORT_WAIT_DAYS_MAX)
+    if wait_days > most_days:
+        found = given["lanes"].get("report_wait_ms") or given["storage"].get("message_days")
+        place = found.place if found is not None else "[lanes] report_wait_ms"
+        raise BadSetting(
+            f"{place}: reports would be waited for {wait_days:.0f} days, but at most {most_days} are possible: messages"
+            f" are kept {settings.storage.message_days} days (message_days), and may wait for {VALIDITY_DAYS_MAX}"
+        )
 
 
 def _load_file(config: Path | None, environ: Mapping[str, str]) -> tuple[dict[str, object], str]:

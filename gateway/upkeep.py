@@ -28,6 +28,7 @@ PARTS_PER_TURN_MAX = 10
 SWEEP_EVERY_MS = 3_600_000
 SWEEP_AGAIN_MS = 60_000
 SWEEP_MS_MAX = 600_000
+OVERDUE_MS_MAX = 10_000
 
 Sweep = Callable[[], Awaitable[None]]
 """Ends what was sent and never reported; raises storage's errors."""
@@ -87,6 +88,19 @@ class Upkeep:
                 break
             await asyncio.sleep(0)
         self._attempts.tick()
+
+    async def end_overdue(self) -> None:
+        """End all whose validity ended while nobody ran, durably. To be awaited before anything is accepted.
+
+        A start looks for open messages only so far behind the newest accepted one; what an outage of days left must
+        therefore have ended before a newer one is accepted.
+        """
+        is_more = True
+        while is_more:
+            is_more = self._expire()
+            self._attempts.flush()
+            while not await self._facts.drain(ms_max=OVERDUE_MS_MAX):
+                log.warning("what an outage left over cannot be ended yet", owed_rows=self._facts.owed_rows)
 
     def _expire(self) -> bool:
         """End a part of what is past its validity; whether there may be more."""

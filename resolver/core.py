@@ -267,6 +267,8 @@ class Resolver(Memory):
         link = number.link
         if now_ms - message.claimed_ms > CLAIM_GOOD_MS or message.claimed_ms <= number.link_since_ms:
             return Departure(Verdict.GIVEN_UP, now_ms)  # too old, or claimed for another carrier
+        if not number.holds(message):
+            return Departure(Verdict.GIVEN_UP, now_ms)  # the number was taken out, or disabled, since
         units = message.request.segments
         lawful_ms = max(number.lawful_ms(units), link.window.lawful_ms(units))
         if lawful_ms > now_ms:

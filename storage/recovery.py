@@ -44,7 +44,8 @@ DAY_MS = 86_400_000
 WINDOW_MS = DAY_MS + DAY_MS // 50
 """How far back a hand-over can still count: the longest window and 2 %."""
 OPEN_MS = 4 * DAY_MS + DAY_MS // 4
-"""How far back an open message's id can lie: validity is at most three days; a day for steps of the wall clock."""
+"""How far an open message's id can lie behind the newest accepted one: validity is at most three days, and nothing is
+accepted before what an outage left over has ended."""
 
 
 class Quarantined(NamedTuple):
@@ -79,7 +80,10 @@ async def recover(
         unsettled = await _settle_unsettled(connection, newest_ms=newest_ms, now_ms=now_ms, epoch=database.epoch)
         charges = await _restore_charges(connection, resolver, newest_ms=newest_ms)
         threads = await _restore_threads(connection, resolver, now_ms=now_ms)
-        recovered = await _restore_messages(connection, resolver, newest_ms=newest_ms, now_ms=now_ms)
+        accepted_ms = int(await connection.fetchval(QUERIES["read_newest_accepted"]))
+        recovered = await _restore_messages(
+            connection, resolver, newest_ms=newest_ms, accepted_ms=accepted_ms, now_ms=now_ms
+        )
     finally:
         await close_connection(connection)
     log.info(
@@ -162,12 +166,12 @@ def _tier(text: str) -> Tier | None:
 
 
 async def _restore_messages(
-    connection: Connection[Record], resolver: Resolver, *, newest_ms: int, now_ms: int
+    connection: Connection[Record], resolver: Resolver, *, newest_ms: int, accepted_ms: int, now_ms: int
 ) -> Recovered:
     recovered = Recovered(newest_ms, 0, [], [], [])
     restored = 0
     requests: dict[RequestId, Request] = {}
-    async for page in _pages(connection, "stream_open", first_id(newest_ms - OPEN_MS), list(SENT_KINDS)):
+    async for page in _pages(connection, "stream_open", first_id(accepted_ms - OPEN_MS), list(SENT_KINDS)):
         rows = [message_row_of(record) for record in page]
         facts = await load_facts(connection, [row.message_id for row in rows])
         await _load_requests(connection, rows, requests)

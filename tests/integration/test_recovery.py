@@ -205,6 +205,21 @@ async def test_the_newest_instant_is_that_of_any_row(journal: Journal, restart: 
     assert (await restart())[0].newest_ms == START_MS
 
 
+async def test_an_outage_of_weeks_hides_nothing_from_the_start_after_the_next(
+    journal: Journal, restart: Restart
+) -> None:
+    """The first start stores facts of today and is killed before it has ended all that was left over."""
+    ended, left = entry_of(), entry_of()
+    await store(journal, ended, left)
+    today_ms = START_MS + 20 * DAY_MS
+    expired = settled(ended, FactKind.EXPIRED, attempt=0, at_ms=today_ms)
+    expired.outcomes = [OutcomeRow(ended.messages[0].message_id, ACCOUNT, State.FAILED, "420", today_ms)]
+    await store(journal, expired)
+    recovered, resolver = await restart(now_ms=today_ms + 1)
+    assert recovered.newest_ms == today_ms
+    assert set(resolver.open) == {left.messages[0].message_id}
+
+
 async def test_a_fact_can_be_the_newest(journal: Journal, restart: Restart) -> None:
     entry = entry_of()
     await store(journal, entry, settled(entry, FactKind.REBOUND, at_ms=START_MS + 77))

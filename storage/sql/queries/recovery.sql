@@ -11,6 +11,10 @@ WITH newest AS (
 )
 SELECT greatest(newest.at_ms, (SELECT max(at_ms) FROM facts WHERE facts.at_ms >= newest.at_ms)) FROM newest;
 
+-- name: read_newest_accepted
+-- When the newest message was accepted, 0 when there is none. Facts of a start after a long outage are newer by days.
+SELECT coalesce((SELECT accepted_ms FROM messages ORDER BY message_id DESC LIMIT 1), 0);
+
 -- name: widen_sorts
 -- Lets this transaction sort in memory what a day has.
 SELECT set_config('work_mem', '256MB', true), set_config('enable_partitionwise_join', 'on', true);

@@ -194,6 +194,21 @@ def test_ids_are_uuids_of_version_7_in_order() -> None:
     assert all(len(one) == 36 and one[14] == "7" for one in made)
 
 
+def test_an_id_is_as_old_as_the_gateway_says_not_the_machine() -> None:
+    """Partitions and recovery tell the day from the id; after a clock was set back the two differ by days."""
+    now_ms = START_MS + 10 * 86_400_000
+    assert int(SystemIds(lambda: now_ms).new().replace("-", "")[:12], 16) == now_ms
+
+
+def test_ids_stay_in_order_when_more_come_than_a_millisecond_has_or_it_goes_back() -> None:
+    times_ms = iter([START_MS] * 10_000 + [START_MS - 5] * 10 + [START_MS + 50])
+    ids = SystemIds(lambda: next(times_ms))
+    made = [ids.new() for _ in range(10_011)]
+    assert made == sorted(set(made))
+    assert int(made[-1].replace("-", "")[:12], 16) == START_MS + 50
+    assert all(one[14] == "7" and one[19] in "89ab" for one in made)
+
+
 def test_the_same_seed_gives_the_same_chance() -> None:
     one, same, other = seeded_chance(1), seeded_chance(1), seeded_chance(2)
     numbers = [one() for _ in range(100)]

@@ -31,6 +31,14 @@ def complaint(
     return said.replace(f"{tmp_path}/", "")
 
 
+def test_reports_may_not_be_waited_for_longer_than_messages_are_kept(tmp_path: Path) -> None:
+    days = 86_400_000
+    said = complaint(tmp_path, f"[lanes]\nreport_wait_ms = {40 * days}")
+    assert said.startswith("sendpool.toml [lanes] report_wait_ms: reports would be waited for 40 days, but at most 29")
+    assert "at most 2 are possible" in complaint(tmp_path, "[storage]\nmessage_days = 6")
+    assert read(tmp_path, "[storage]\nmessage_days = 7").storage.message_days == 7
+
+
 # --- Where a setting comes from ---------------------------------------------------------------------------------------
 
 

@@ -69,6 +69,17 @@ async def test_what_waited_too_long_expires_within_a_second() -> None:
 
 
 @in_virtual_time
+async def test_what_an_outage_left_over_has_ended_durably_when_the_call_returns() -> None:
+    kept = Kept(limits=Limits(10_000, 1_000, 1_000_000_000, None))
+    count = 2 * EXPIRED_PER_PART_MAX + 10
+    kept.floor.accept(count, validity_ms=500, recipient=lambda p: f"+1415{5_600_000 + p}")
+    await asyncio.sleep(5)
+    await kept.upkeep.end_overdue()
+    assert len(kept.floor.journal.outcomes()) == count
+    assert kept.floor.resolver.waiting == 0
+
+
+@in_virtual_time
 async def test_many_that_expire_at_once_are_taken_in_parts() -> None:
     kept = Kept(limits=Limits(10_000, 1_000, 1_000_000_000, None))
     kept.floor.accept(2 * EXPIRED_PER_PART_MAX + 10, validity_ms=500, recipient=lambda p: f"+1415{5_600_000 + p}")

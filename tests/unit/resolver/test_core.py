@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from resolver.core import Departure, Resolver, Verdict
 from resolver.limits import default_limits
-from resolver.model import AccountId, CarrierName, Message, Phase, Priority
+from resolver.model import AccountId, CarrierName, Message, NumberState, Phase, Priority
 from tests.unit.resolver.floor import (
     CARRIER,
     NOW_MS,
@@ -173,6 +175,20 @@ def test_a_claim_for_a_carrier_that_the_number_has_left_is_given_up_at_the_door(
     assert resolver.release(CARRIER, now_ms=NOW_MS + 30, until_ms=NOW_MS + 30, places=1) == []
     assert resolver.release(OTHER, now_ms=NOW_MS + 30, until_ms=NOW_MS + 30, places=1) == [message]
     assert resolver.depart(message, now_ms=NOW_MS + 30).verdict is Verdict.GO
+
+
+def test_a_claim_of_a_number_that_was_taken_out_or_disabled_since_is_given_up_at_the_door():
+    for changed in (long_code(powerpack_id=None), long_code(state=NumberState.DISABLED)):
+        resolver = build([long_code(), long_code(line=1)])
+        accept(resolver, recipient())
+        message = released(resolver)
+        first = next(each for each in (long_code(), long_code(line=1)) if each.number == message.number)
+        gone = replace(first, powerpack_id=changed.powerpack_id, state=changed.state)
+        resolver.put_number(gone, now_ms=NOW_MS + 10)
+        assert resolver.depart(message, now_ms=NOW_MS + 20).verdict is Verdict.GIVEN_UP
+        resolver.take_back(message, now_ms=NOW_MS + 20)
+        resolver.rebind(now_ms=NOW_MS + 30, chance=0.0, most=10)
+        assert message.number not in ("", first.number)
 
 
 def test_a_released_message_that_was_cancelled_or_has_expired_ends_at_the_door():
