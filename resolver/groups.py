@@ -11,7 +11,8 @@ every number has one valid entry, in one of
 * `busy`: by the earliest it could leave.         * `resting`: at its recommendation for the day, by when that ends.
 
 Where all numbers are lawful one at a time in the same span (`even`), soonest is least recently used: `busy` serves for
-both. Stale entries die when they surface, or in a sweep once they are more than the live ones.
+both. (There a number counts as used until it was lawful again, which a long text or the day's limit may put off.)
+Stale entries die when they surface, or in a sweep once they are more than the live ones.
 
 What a decision may pay is bounded, so with more than these many numbers it may miss the very soonest: `MOVES_MAX`
 numbers come back from `busy` or `resting` in a call, `LOOKS_MAX` are compared where texts of several segments or a

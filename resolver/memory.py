@@ -187,6 +187,12 @@ class Memory:
         if link is not None:
             link.window.charge(segments, handed_ms)
 
+    def restore_forgotten(self, number_id: E164, *, count: int, at_ms: int) -> None:
+        """Count `count` stored hand-overs, none later than `at_ms`, that are older than those charged again."""
+        number = self.numbers.get(number_id)
+        if number is not None:
+            number.forget(count, at_ms)
+
     def restore_thread(self, row: ThreadRow) -> None:
         """Take in a stored thread; to be called oldest first, before decisions are replayed."""
         pool = self.pools.get(row.powerpack_id)

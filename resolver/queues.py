@@ -326,6 +326,15 @@ class Number:
         if at_ms == self.last_used_ms:
             self.last_used_ms = self.rate.latest_ms(at_ms)
 
+    def forget(self, count: int, at_ms: int) -> None:
+        """After a restart: `count` hand-overs, none later than `at_ms`, that are older than all that is remembered."""
+        self.rate.lost_ms = max(self.rate.lost_ms, at_ms)
+        if self.day is not None:
+            self.day.lost_ms = max(self.day.lost_ms, at_ms)
+        else:
+            for _ in range(count):
+                self._tally().count(at_ms)
+
     def _tally(self) -> Tally:
         if self.tally is None:
             self.tally = Tally()

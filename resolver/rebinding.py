@@ -145,7 +145,11 @@ def _look_at(
         return
     tail_ms = number.forecast_ms(message.request.priority is Priority.URGENT, 1, now_ms)
     at_ms = min(at_ms, max(tail_ms, number.link.free_ms(1, now_ms)))  # others may have gone out of its way
-    if at_ms <= now_ms + WORTH_MS or (message.rebound_ms and message.rebound_ms + WORTH_MS > now_ms):
+    if (
+        message.expires_ms <= now_ms
+        or at_ms <= now_ms + WORTH_MS
+        or (message.rebound_ms and message.rebound_ms + WORTH_MS > now_ms)
+    ):
         return
     together = _together(pool, message)
     question = _question(memory, pool, message, now_ms, chance) if together else None

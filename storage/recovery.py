@@ -131,9 +131,11 @@ async def _restore_charges(connection: Connection[Record], resolver: Resolver, *
     async for page in _pages(connection, "stream_charges", since_ms, first_id(since_ms - OPEN_MS)):
         for number, carrier, times, segments in page:
             room = left.get(number, FORGOTTEN_CHARGES)
-            if room > 0:  # else all that is older has left the windows' memory
+            if room > 0:  # else all that is older has left the windows' memory, but for that it was
                 charges.extend(zip(times, repeat(number), repeat(carrier), segments, strict=False))
                 left[number] = room - len(times)
+            else:
+                resolver.restore_forgotten(number, count=len(times), at_ms=max(times))
     charges.sort()
     for handed_ms, number, carrier, segments in charges:
         resolver.restore_charge(number, carrier, handed_ms=handed_ms, segments=segments)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from resolver.core import CLAIM_GOOD_MS, Resolver
-from resolver.model import E164, Message, Phase, Tier
+from resolver.model import E164, Limits, Message, Phase, Tier
 from storage.catalog import CatalogRows
 from storage.database import Database
 from storage.journal import Journal
@@ -218,6 +219,25 @@ async def test_an_outage_of_weeks_hides_nothing_from_the_start_after_the_next(
     recovered, resolver = await restart(now_ms=today_ms + 1)
     assert recovered.newest_ms == today_ms
     assert set(resolver.open) == {left.messages[0].message_id}
+
+
+async def test_hand_overs_too_old_to_be_charged_again_still_count_for_a_limit_raised_later(
+    journal: Journal, restart: Restart
+) -> None:
+    entry = entry_of()
+    await store(journal, entry)
+    facts = [
+        settled(entry, FactKind.RETURNED, attempt=each, at_ms=START_MS + each * 120_000, charged=True).facts[0]
+        for each in range(1, 401)
+    ]
+    await store(journal, Entry(facts=facts))
+    newest_ms = START_MS + 400 * 120_000
+    _, resolver = await restart(now_ms=newest_ms)
+    number = resolver.numbers[NUMBER]
+    assert len(times(resolver)) < 400
+    resolver.put_number(replace(number.row, limits=Limits(1, 1_000, 150, 1_000)), now_ms=newest_ms)
+    assert number.day_law is not None
+    assert number.day_law.lawful_ms(1) > newest_ms  # how many there were is not known: in doubt, none may leave
 
 
 async def test_a_fact_can_be_the_newest(journal: Journal, restart: Restart) -> None:

@@ -86,6 +86,9 @@ class NumberTwin:
         rate_ms = self.rate.forecast_ms(ahead, request.segments, now_ms)
         return max(rate_ms, self.day.forecast_ms(len(before), 1, now_ms)) if self.day.limit < NO_LIMIT else rate_ms
 
+    def idle_since_ms(self) -> int:
+        return max(self.rate.lawful_ms(1), self.day.lawful_ms(1))
+
     def is_rested(self, now_ms: int) -> bool:
         """Whether what it handed over in 24 hours and what waits at it is below its recommendation."""
         in_day = sum(each > now_ms - DAY_MS for each in self.day.charges)
@@ -240,7 +243,8 @@ class Asked:
         if soonest_ms == self.now_ms:
             fresh = [each for each in good if not each.used_ms and not each.waiting]
             least = min(each.used_ms for each in good)
-            good = fresh or [each for each in good if each.used_ms == least]
+            idle_ms = min(each.idle_since_ms() for each in good)  # used until its last text was paid for: as good
+            good = fresh or [each for each in good if each.used_ms == least or each.idle_since_ms() == idle_ms]
         return Expected(tier, soonest_ms, names(good))
 
     def last_resort(self) -> Expected:

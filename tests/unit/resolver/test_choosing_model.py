@@ -251,8 +251,8 @@ class Both:
         self.released = []
 
     def give_back(self) -> None:
-        """The carrier did not take the latest ones; then they are cancelled."""
-        for message in self.departed[-2:]:
+        """The carrier did not take the latest one; then it is cancelled."""
+        for message in self.departed[-1:]:
             units, at_ms = message.request.segments, message.slot_ms
             number = self.twin.numbers[message.number]
             for window, count in (
@@ -263,7 +263,7 @@ class Both:
                 number.used_ms = max((each for each in number.rate.charges if each <= at_ms), default=0)
             self.resolver.settle_returned(message, now_ms=self.now_ms, retry_at_ms=self.now_ms + 9, charged=False)
             assert self.resolver.cancel(message, now_ms=self.now_ms)
-        del self.departed[-2:]
+        del self.departed[-1:]
         self.settle()
 
     def settle(self) -> None:

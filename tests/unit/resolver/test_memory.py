@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resolver.core import Resolver
+from resolver.core import Resolver, Verdict
 from resolver.model import (
     CarrierName,
+    Decision,
     Message,
     MessageId,
+    NumberState,
+    Phase,
+    PowerpackId,
     Priority,
     Refusal,
+    RefusalCode,
     Tier,
 )
+from resolver.sticky import ThreadRow
 from tests.unit.resolver.floor import (
     CARRIER,
     LOS_ANGELES,
+    NOW_MS,
     PLENTY,
     POWERPACK,
     SAN_FRANCISCO,
     TORONTO,
+    accept,
+    build,
     decide,
+    decided,
+    hand_over,
     limits,
     long_code,
     new_id,
     powerpack,
     recipient,
+    refused,
     request,
     toll_free,
 )
@@ -153,3 +167,235 @@ def answer(resolver: Resolver, to: str, asked: object, now_ms: int) -> tuple[obj
     if isinstance(found, Refusal):
         return found.code, found.retry_at_ms
     return found.tier, found.forecast_ms
+
+
+def test_what_waits_for_the_link_waits_for_it_again_after_a_restart():
+    world = World(
+        [long_code(line=line) for line in range(40)], random=Random(1), rates={CARRIER: 5}, powerpack=powerpack()
+    )
+    for line in range(100):
+        world.accept(request(), recipient(line=line))
+    world.commit()
+    for _ in range(30):
+        world.release(CARRIER)
+        world.now_ms += 100
+        world.depart()
+        for message in list(world.away):
+            world.answer(message, "sent")
+    for message in world.claimed:
+        world.resolver.take_back(message, now_ms=world.now_ms)
+        world.attempts[message.message_id, message.attempt].settled = True
+    restored = world.restored()
+    asked = decided(world.resolver, recipient(line=500), now_ms=world.now_ms)
+    assert asked.window == "link_rate"
+    assert decided(restored, recipient(line=500), now_ms=world.now_ms).forecast_ms == asked.forecast_ms
+
+
+def test_a_message_without_an_outcome_comes_back_as_one_that_waits_for_a_report():
+    resolver = build([long_code()])
+    message = Message(
+        new_id(), request(), recipient(), long_code().number, Tier.AREA, NOW_MS + 9_999, True, Phase.UNKNOWN
+    )
+    resolver.restore_message(message)
+    assert resolver.find(message.message_id) is message
+    assert resolver.wake_ms(CARRIER, now_ms=NOW_MS) is None
+    resolver.resend(message, now_ms=NOW_MS, retry_at_ms=NOW_MS)
+    assert resolver.release(CARRIER, now_ms=NOW_MS, until_ms=NOW_MS, places=1) == [message]
+    check_counts(resolver)
+
+
+def test_a_restored_message_whose_number_is_gone_is_decided_again():
+    resolver = build([long_code(line=1)])
+    message = Message(new_id(), request(), recipient(), long_code().number, Tier.AREA, NOW_MS + 9_999, True)
+    resolver.restore_message(message, now_ms=NOW_MS)
+    assert list(resolver.orphans) == [message]
+    ((moved, outcome),) = resolver.rebind(now_ms=NOW_MS, chance=0.5, most=9)
+    assert moved is message
+    assert isinstance(outcome, Decision)
+    assert message.number == long_code(line=1).number
+    check_counts(resolver)
+
+
+def test_stored_threads_come_back_and_changes_are_handed_out_once():
+    resolver = build([long_code(), long_code(line=1)])
+    row = ThreadRow(POWERPACK, recipient(), long_code(line=1).number, None, True, NOW_MS - 5_000, False)
+    resolver.restore_thread(row)
+    resolver.restore_thread(row._replace(powerpack_id=PowerpackId("gone")))
+    assert resolver.threads_changed(10) == []
+    assert accept(resolver, recipient()).number == long_code(line=1).number
+    assert resolver.threads_changed(10) == [row._replace(last_ms=NOW_MS)]
+    assert resolver.threads_changed(10) == []
+
+
+def test_changed_threads_of_all_powerpacks_are_handed_out_a_bounded_part_at_a_time():
+    resolver = build([long_code()])
+    other = PowerpackId("other")
+    resolver.put_powerpack(powerpack(powerpack_id=other))
+    resolver.put_number(long_code(line=1, powerpack_id=other), now_ms=NOW_MS)
+    for line in range(3):
+        accept(resolver, recipient(line=line))
+        accept(resolver, recipient(line=line), request(powerpack_id=other))
+    rows = [*resolver.threads_changed(2), *resolver.threads_changed(2), *resolver.threads_changed(9)]
+    assert len({(row.powerpack_id, row.recipient) for row in rows}) == len(rows) == 6
+
+
+# --- the catalog ------------------------------------------------------------------------------------------------------
+
+HOME, AWAY = long_code(), long_code(line=1)
+
+
+def queued(resolver: Resolver, count: int = 3, *, committed: bool = True) -> list[Message]:
+    return [accept(resolver, recipient(line=line), committed=committed) for line in range(count)]
+
+
+@pytest.mark.parametrize(
+    "row", [replace(HOME, state=NumberState.DISABLED), replace(HOME, powerpack_id=None), None], ids=str
+)
+def test_what_waits_at_a_number_that_goes_is_given_back_in_accept_order_and_leaves_no_more_from_it(row):
+    resolver = build([HOME])
+    first, *others = queued(resolver)
+    late = accept(resolver, recipient(line=9), committed=False)
+    resolver.release(CARRIER, now_ms=NOW_MS, until_ms=NOW_MS, places=1)
+    moved = resolver.drop_number(HOME.number, now_ms=NOW_MS) if row is None else resolver.put_number(row, now_ms=NOW_MS)
+    assert moved == others  # not what holds a slot, nor what is not durable yet
+    check_counts(resolver)
+    assert resolver.release(CARRIER, now_ms=NOW_MS, until_ms=NOW_MS + 9_000, places=9) == []
+    assert resolver.wake_ms(CARRIER, now_ms=NOW_MS) is None
+    resolver.take_back(first, now_ms=NOW_MS)
+    assert set(resolver.orphans) == {first, *others, late}
+    check_counts(resolver)
+    assert [message for message, _ in resolver.rebind(now_ms=NOW_MS, chance=0.5, most=9)] == [first, *others]
+    assert resolver.commit([late]) == set()
+    assert [message for message, _ in resolver.rebind(now_ms=NOW_MS, chance=0.5, most=9)] == [late]
+    assert resolver.waiting == 0  # nobody could take them
+
+
+def test_what_was_not_durable_and_is_undone_is_no_orphan():
+    resolver = build([HOME])
+    (message,) = queued(resolver, 1, committed=False)
+    resolver.drop_number(HOME.number, now_ms=NOW_MS)
+    resolver.undo(message, now_ms=NOW_MS)
+    assert not resolver.orphans
+    check_counts(resolver)
+
+
+def test_a_draining_number_lets_what_waits_leave_and_takes_nothing_new():
+    resolver = build([HOME])
+    messages = queued(resolver)
+    assert resolver.put_number(replace(HOME, state=NumberState.DRAINING), now_ms=NOW_MS) == []
+    assert refused(resolver, recipient(line=9)).code is RefusalCode.NO_NUMBER
+    assert resolver.release(CARRIER, now_ms=NOW_MS, until_ms=NOW_MS + 9_000, places=9) == messages
+
+
+def test_other_limits_hold_at_once_for_what_waits():
+    resolver = build([HOME])
+    messages = queued(resolver, 6)
+    hand_over(resolver, now_ms=NOW_MS)
+    resolver.put_number(replace(HOME, limits=limits(5, 1_000)), now_ms=NOW_MS)
+    assert resolver.release(CARRIER, now_ms=NOW_MS, until_ms=NOW_MS, places=9) == messages[1:5]
+    assert decided(resolver, recipient(line=99)).forecast_ms == NOW_MS + 1_020
+    for message in messages[1:5]:
+        resolver.take_back(message, now_ms=NOW_MS)
+    resolver.put_number(replace(HOME, limits=limits(1, 60_000)), now_ms=NOW_MS)
+    assert resolver.release(CARRIER, now_ms=NOW_MS, until_ms=NOW_MS + 61_199, places=9) == []
+    assert resolver.release(CARRIER, now_ms=NOW_MS, until_ms=NOW_MS + 61_200, places=9) == [messages[1]]
+
+
+def test_another_carrier_takes_over_what_waits_what_is_aside_and_what_is_booked():
+    resolver = build([HOME])
+    resolver.put_link(OTHER, segments_per_s=10, now_ms=NOW_MS)
+    messages = queued(resolver)
+    first = resolver.release(CARRIER, now_ms=NOW_MS, until_ms=NOW_MS, places=1)[0]
+    resolver.depart(first, now_ms=NOW_MS)
+    resolver.settle_returned(first, now_ms=NOW_MS, retry_at_ms=NOW_MS + 2_000, charged=True)
+    resolver.put_number(replace(HOME, carrier=OTHER), now_ms=NOW_MS)
+    check_counts(resolver)
+    assert resolver.carrier_of(HOME.number) == OTHER
+    late_ms = NOW_MS + 9_000
+    assert resolver.release(CARRIER, now_ms=late_ms, until_ms=late_ms, places=9) == []
+    assert resolver.release(OTHER, now_ms=late_ms, until_ms=late_ms + 3_000, places=9) == messages
+
+
+def test_a_charge_is_not_given_back_to_a_link_it_was_never_made_on():
+    resolver = build([HOME])
+    resolver.put_link(OTHER, segments_per_s=1, now_ms=NOW_MS)
+    (message,) = queued(resolver, 1)
+    hand_over(resolver, now_ms=NOW_MS)
+    resolver.restore_charge(AWAY.number, OTHER, handed_ms=NOW_MS, segments=1)  # somebody else's, at the same instant
+    resolver.put_number(replace(HOME, carrier=OTHER), now_ms=NOW_MS + 10)
+    resolver.settle_returned(message, now_ms=NOW_MS + 20, retry_at_ms=NOW_MS + 20, charged=False)
+    assert resolver.links[OTHER].window.lawful_ms(1) == NOW_MS + 1_020
+
+
+def test_a_number_that_was_dropped_and_comes_back_still_counts_what_it_was_handed():
+    resolver = build([replace(HOME, limits=limits(day=1))])
+    queued(resolver, 1)
+    hand_over(resolver, now_ms=NOW_MS)
+    resolver.drop_number(HOME.number, now_ms=NOW_MS + 10)
+    assert resolver.drop_number(HOME.number, now_ms=NOW_MS + 10) == []
+    assert resolver.drop_number(AWAY.number, now_ms=NOW_MS + 10) == []
+    resolver.put_number(replace(HOME, limits=limits(day=1)), now_ms=NOW_MS + 20)
+    assert decided(resolver, recipient(line=9), request(validity_ms=2 * DAY_MS)).forecast_ms == NOW_MS + DAY_MS
+
+
+def test_a_link_that_numbers_name_before_it_is_set_up_is_down_until_then():
+    resolver = Resolver()
+    resolver.put_powerpack(powerpack())
+    resolver.put_number(HOME, now_ms=NOW_MS)
+    assert decided(resolver, recipient()).window == "link_down"
+    resolver.put_link(CARRIER, segments_per_s=10, now_ms=NOW_MS)
+    assert decided(resolver, recipient()).forecast_ms == NOW_MS
+
+
+def test_a_links_rate_is_lowered_and_raised_at_once_and_never_below_one():
+    resolver = build([HOME, AWAY], segments_per_s=100, sticky_sender=False)
+    queued(resolver, 4)
+    resolver.set_link_rate(CARRIER, 0, now_ms=NOW_MS)
+    assert len(resolver.release(CARRIER, now_ms=NOW_MS, until_ms=NOW_MS + 1_000, places=9)) == 1
+    resolver.put_link(CARRIER, segments_per_s=100, now_ms=NOW_MS)
+    assert len(resolver.release(CARRIER, now_ms=NOW_MS, until_ms=NOW_MS + 1_000, places=9)) == 1
+    assert len(resolver.release(CARRIER, now_ms=NOW_MS, until_ms=NOW_MS + 1_020, places=9)) == 2
+
+
+def test_the_grace_of_a_link_is_counted_from_the_first_word():
+    resolver = build([HOME])
+    resolver.set_link_up(CARRIER, False, now_ms=NOW_MS)
+    resolver.set_link_up(CARRIER, False, now_ms=NOW_MS + 4_000)
+    assert decided(resolver, recipient(), now_ms=NOW_MS + 5_000).forecast_ms is None
+    resolver.set_link_up(CARRIER, True, now_ms=NOW_MS + 6_000)
+    resolver.set_link_up(CARRIER, False, now_ms=NOW_MS + 7_000)
+    assert decided(resolver, recipient(), now_ms=NOW_MS + 11_000).forecast_ms == NOW_MS + 11_000
+
+
+def test_a_deleted_powerpack_gives_back_what_waits_and_its_numbers_stay():
+    resolver = build([HOME, AWAY])
+    messages = queued(resolver, 5)
+    late = accept(resolver, recipient(line=9), committed=False)
+    (first,) = resolver.release(CARRIER, now_ms=NOW_MS, until_ms=NOW_MS, places=1)
+    others = [each for each in messages if each is not first]
+    assert resolver.drop_powerpack(POWERPACK, now_ms=NOW_MS) == [*others, late]
+    check_counts(resolver)
+    assert resolver.powerpack(POWERPACK) is None
+    assert refused(resolver, recipient()).code is RefusalCode.NO_NUMBER
+    assert set(resolver.open.values()) == {first}
+    assert resolver.depart(first, now_ms=NOW_MS).verdict is Verdict.GIVEN_UP
+    resolver.take_back(first, now_ms=NOW_MS)
+    assert resolver.rebind(now_ms=NOW_MS, chance=0.5, most=9) == []
+    assert resolver.drop_powerpack(POWERPACK, now_ms=NOW_MS) == [first]
+    resolver.put_powerpack(powerpack())
+    resolver.put_number(HOME, now_ms=NOW_MS)
+    assert decided(resolver, recipient()).number == HOME.number
+
+
+def test_settings_rule_the_very_next_decision():
+    resolver = build([HOME, long_code(LOS_ANGELES)])
+    assert decided(resolver, recipient()).tier is Tier.AREA
+    resolver.put_powerpack(powerpack(local_connect=False))
+    assert decided(resolver, recipient()).tier is Tier.COUNTRY
+    assert resolver.powerpack(POWERPACK) == powerpack(local_connect=False)
+
+
+def test_whose_carrier_a_number_has_is_known_for_ours_alone():
+    resolver = build([HOME])
+    assert resolver.carrier_of(HOME.number) == CARRIER
+    assert resolver.carrier_of(AWAY.number) is None

@@ -98,7 +98,7 @@ class World:
         self.claimed: list[Message] = []
         self.away: list[Message] = []  # handed over, no answer
         self.unknown: list[Message] = []
-        self.queued: dict[MessageId, int] = {}  # when it joined its present queue, in order
+        self.queued: dict[tuple[MessageId, E164], list[int]] = {}  # when it joined a number's queue, in order
         self.joins = 0
         self.went_back: set[MessageId] = set()
         self.moved: set[MessageId] = set()
@@ -198,7 +198,9 @@ class World:
             return  # retries go first, and with them what waited behind them, in accept order
         if stays.request.priority is not gone.request.priority:
             return
-        if self.queued[stays.message_id] > self.queued[gone.message_id] or stays.message_id > gone.message_id:
+        # Whoever comes back to a number may find the place it had there.
+        stays_joined, gone_joined = (self.queued[each.message_id, each.number] for each in (stays, gone))
+        if stays_joined[-1] > gone_joined[0] or stays.message_id > gone.message_id:
             return  # it came later, or at least was accepted later
         assert any(
             each.recipient == stays.recipient and each.number == stays.number and each.message_id < stays.message_id
@@ -347,7 +349,7 @@ class World:
 
     def _join(self, message: Message) -> None:
         self.joins += 1
-        self.queued[message.message_id] = self.joins
+        self.queued.setdefault((message.message_id, message.number), []).append(self.joins)
 
     def _went_back(self, message: Message) -> None:
         self.went_back.add(message.message_id)
