@@ -82,7 +82,7 @@ def choose_anew(question: Question) -> Decision | Refusal:
 def _by_thread(question: Question, thread: Thread, number: Number) -> Decision | Refusal | None:
     """Sticky Sender's answer; None when neither its number nor the ladder has one."""
     now_ms, row = question.now_ms, question.pool.row
-    at_ms = _forecast(question, number)
+    at_ms = forecast_of(question, number)
     open_ = serves(question, number) and number.link.fits(now_ms)
     policy = row.sticky_at_limit
     wait_ms = min(row.sticky_wait_ms, question.horizon_ms - now_ms) if policy is StickyAtLimit.WAIT else 0
@@ -106,7 +106,7 @@ def _detour(
     remap = remap and is_open
     second = question.pool.numbers.get(thread.detour) if thread.detour is not None and not remap else None
     if second is not None and serves(question, second) and second.link.fits(question.now_ms):
-        second_ms = _forecast(question, second)
+        second_ms = forecast_of(question, second)
         if second_ms <= question.horizon_ms and not (is_open and at_ms <= second_ms):
             return _decision(question, second, Tier.DETOUR, second_ms, ("sticky", rule, "detour"))
     found = _climb(question)
@@ -234,7 +234,8 @@ _STICKY: Final = ("sticky",)
 _RULES: Final[dict[NumberType, tuple[str, ...]]] = {each: ("priority", each.value) for each in NumberType}
 
 
-def _forecast(question: Question, number: Number) -> int:
+def forecast_of(question: Question, number: Number) -> int:
+    """When the message is expected to leave from this number over its link."""
     units = question.request.segments
     at_ms = number.forecast_ms(question.urgent, units, question.now_ms)
     return max(at_ms, number.link.free_ms(units, question.now_ms))

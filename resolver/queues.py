@@ -180,15 +180,19 @@ class Number:
 
     def push(self, message: Message) -> None:
         """Put a newly decided message at the end of its queue."""
+        units = message.request.segments
         if message.request.priority is Priority.URGENT:
             if self.urgent is None:
                 self.urgent = deque()
             self.urgent.append(message)
+            self.urgent_segments += units
+            self.urgent_messages += 1
         else:
             if self.bulk is None:
                 self.bulk = deque()
             self.bulk.append(message)
-        self.count(message, 1)
+        self.segments += units
+        self.messages += 1
 
     def count(self, message: Message, sign: int) -> None:
         """Add (1) or take away (-1) a message from what has not been handed over."""

@@ -16,7 +16,7 @@ from typing import Final
 from resolver.choosing import Question, choose, choose_anew
 from resolver.geography import locate
 from resolver.memory import Memory
-from resolver.model import CarrierName, Decision, Message, Phase, Priority, Refusal, Tier
+from resolver.model import E164, CarrierName, Decision, Message, Phase, Priority, Refusal, Tier
 from resolver.pool import Pool
 from resolver.queues import Number
 from resolver.windows import Window
@@ -50,7 +50,7 @@ Moved = list[tuple[Message, Decision | Refusal]]
 
 
 def rebind(memory: Memory, *, now_ms: int, chance: float, most: int) -> Moved:
-    """Decide again, orphans first; at most `most` messages, or numbers with a backlog, are looked at."""
+    """Decide again, orphans first; at most `most` messages, numbers with a backlog, or powerpacks are looked at."""
     moved: Moved = []
     orphans = memory.orphans.take(most)
     for message in orphans:
@@ -63,6 +63,7 @@ def rebind(memory: Memory, *, now_ms: int, chance: float, most: int) -> Moved:
         if pool.backlog is None:
             pool.better = False
             pool.backlog = _backlog(pool, now_ms)
+            left -= 1
         for item in pool.backlog:
             left -= 1
             if item is not None:
@@ -114,6 +115,8 @@ def _backlog(pool: Pool, now_ms: int) -> Iterator[tuple[Message, int] | None]:
         at_ms = max(number_ms, booked.pass_by(message.request.segments, now_ms)) if booked is not None else number_ms
         if at_ms > now_ms + WORTH_MS:
             yield message, at_ms
+        if booked is not None and found is not None and _has_gone_elsewhere(message, found.number):
+            booked.segments -= message.request.segments
 
 
 def _forecasts(number: Number, queue: deque[Message], now_ms: int) -> Iterator[tuple[Message, int]]:
@@ -130,10 +133,16 @@ def _forecasts(number: Number, queue: deque[Message], now_ms: int) -> Iterator[t
             if day_law is not None:
                 at_ms = max(at_ms, day_law.forecast_ms(count, 1, now_ms))
             yield message, at_ms
-            ahead += message.request.segments
-            count += 1
+            if not _has_gone_elsewhere(message, number.number):
+                ahead += message.request.segments
+                count += 1
 
     return walk(ahead, count)
+
+
+def _has_gone_elsewhere(message: Message, number: E164) -> bool:
+    """Whether a message has left a number's queue otherwise than by its turn, so that others need not wait for it."""
+    return message.number != number or (message.phase is Phase.DONE and not message.attempt)
 
 
 def _look_at(

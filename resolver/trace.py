@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from resolver.choosing import Question, serves
+from resolver.choosing import Question, forecast_of, serves
 from resolver.geography import locate
 from resolver.model import Decision, NumberState, NumberType, Refusal
 from resolver.preference import NEIGHBORS, type_order
@@ -49,9 +49,9 @@ def explain(question: Question, outcome: Decision | Refusal) -> Trace:
         for tier, belongs in _tiers(question, number_type):
             rung = narrow(f"{number_type}_{tier}", belongs, typed)
             rung = narrow("day_recommended", lambda each: not each.rested_ms(now_ms), rung)
-            narrow("patience", lambda each: _forecast(question, each) <= horizon_ms, rung)
+            narrow("patience", lambda each: forecast_of(question, each) <= horizon_ms, rung)
     latest_ms = question.latest_ms
-    narrow("validity", lambda each: _forecast(question, each) <= latest_ms, numbers)
+    narrow("validity", lambda each: forecast_of(question, each) <= latest_ms, numbers)
     return Trace(outcome, steps)
 
 
@@ -75,7 +75,3 @@ def _tiers(question: Question, number_type: NumberType) -> list[tuple[str, Calla
 def _place(number: Number) -> tuple[frozenset[str], str]:
     location = locate(number.number)
     return (location.regions, location.area_code) if location is not None else (frozenset(), "")
-
-
-def _forecast(question: Question, number: Number) -> int:
-    return number.forecast_ms(question.urgent, question.request.segments, question.now_ms)
