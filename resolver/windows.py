@@ -25,7 +25,7 @@ class Window:
     """At most `limit` units in any sliding span of `span_ms` milliseconds.
 
     `keep` is how many charges are remembered at least; more than the limit serves a softer threshold over the same
-    charges. It never shrinks, so lowering a limit and raising it again reopens nothing.
+    charges.
     """
 
     __slots__ = ("keep", "limit", "lost_ms", "name", "sealed_ms", "span_ms", "times")
@@ -102,11 +102,11 @@ class Window:
 
     def change(self, *, limit: int, span_ms: int, keep: int = 0) -> None:
         """Take other limits at once; what was used stays used."""
-        if limit == self.limit and span_ms == self.span_ms and keep <= self.keep:
+        if (limit, span_ms, max(limit, keep)) == (self.limit, self.span_ms, self.keep):
             return
         if self.times:
             self.sealed_ms = self.times[-1]
-        self.limit, self.span_ms, self.keep = limit, span_ms, max(self.keep, limit, keep)
+        self.limit, self.span_ms, self.keep = limit, span_ms, max(limit, keep)
 
     def copy(self) -> Window:
         """The same window, on its own from now on."""

@@ -460,7 +460,7 @@ def test_no_capacity_names_the_window_that_binds_and_when_it_would_fit(rows, seg
     assert isinstance(decide(resolver, recipient(line=9_999), asked, now_ms=refusal.retry_at_ms), Decision)
 
 
-@pytest.mark.parametrize(("waiting", "enough"), [(100, 2), (500, 9), (2_000, 34)])
+@pytest.mark.parametrize(("waiting", "enough"), [(100, 2), (295, 6), (500, 9), (2_000, 34)])
 def test_no_capacity_says_how_many_numbers_would_have_been_enough(waiting, enough):
     asked = request(validity_ms=60_000)  # in which a number hands over 59
     resolver = build([HOME], sticky_sender=False)

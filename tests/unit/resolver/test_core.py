@@ -8,7 +8,7 @@ import pytest
 
 from resolver.core import Departure, Resolver, Verdict
 from resolver.limits import default_limits
-from resolver.model import AccountId, CarrierName, Message, NumberState, Phase, Priority
+from resolver.model import AccountId, CarrierName, Decision, Message, NumberState, Phase, Priority, Tier
 from tests.unit.resolver.floor import (
     CARRIER,
     NOW_MS,
@@ -21,6 +21,7 @@ from tests.unit.resolver.floor import (
     hand_over,
     limits,
     long_code,
+    new_id,
     recipient,
     request,
     run_lane,
@@ -94,6 +95,15 @@ def test_at_accept_heads_that_may_leave_at_once_are_released_with_their_own_deci
     assert resolver.release_own([other], now_ms=NOW_MS, lead_ms=100, places=places) == []
     resolver.commit(messages)
     assert resolver.release(CARRIER, now_ms=NOW_MS, until_ms=NOW_MS + 1_020, places=10) == messages[2:]
+
+
+def test_at_accept_a_head_of_another_decision_that_is_not_durable_holds_all_behind_it():
+    resolver = build([long_code(limits=limits(5, 1_000))])
+    other = accept(resolver, recipient(), committed=False)
+    own = accept(resolver, recipient(line=1), committed=False)
+    assert resolver.release_own([own], now_ms=NOW_MS, lead_ms=100, places={CARRIER: 9}) == []
+    resolver.commit([other])
+    assert resolver.release_own([own], now_ms=NOW_MS, lead_ms=100, places={CARRIER: 9}) == [other, own]
 
 
 def test_at_accept_nothing_overtakes_what_waits_for_the_link():
@@ -260,6 +270,35 @@ def test_a_retry_aside_blocks_its_recipient_alone():
     assert resolver.release(CARRIER, now_ms=at_ms, until_ms=at_ms, places=10) == [first, same]
 
 
+def test_what_waits_behind_a_retry_makes_way_for_others_at_once():
+    # The head must wait for a slot to be used; then it waits behind a retry, and the next needs no such thing.
+    resolver = build([long_code(limits=limits(7, 60_000))])
+    retried = accept(resolver, recipient())
+    departed(resolver)
+    holds_slot = accept(resolver, recipient(line=1), request(3))
+    assert released(resolver) is holds_slot
+    accept(resolver, recipient(), request(5))
+    other = accept(resolver, recipient(line=2))
+    assert resolver.wake_ms(CARRIER, now_ms=NOW_MS) is None
+    resolver.settle_returned(retried, now_ms=NOW_MS, retry_at_ms=NOW_MS + 9_000, charged=True)
+    assert resolver.release(CARRIER, now_ms=NOW_MS, until_ms=NOW_MS, places=9) == [other]
+
+
+def test_a_retry_that_was_decided_again_meanwhile_keeps_to_its_new_instant():
+    resolver = build([long_code()])
+    message = accept(resolver, recipient())
+    departed(resolver)
+    resolver.settle_returned(message, now_ms=NOW_MS, retry_at_ms=NOW_MS + 9_000, charged=True)
+    resolver.put_number(long_code(line=1), now_ms=NOW_MS)
+    resolver.drop_number(long_code().number, now_ms=NOW_MS)
+    assert resolver.rebind(now_ms=NOW_MS, chance=0.5, most=9)
+    assert departed(resolver, now_ms=NOW_MS + 100) is message
+    resolver.settle_returned(message, now_ms=NOW_MS + 100, retry_at_ms=NOW_MS + 30_000, charged=True)
+    at_ms = NOW_MS + 20_000
+    assert resolver.release(CARRIER, now_ms=at_ms, until_ms=at_ms, places=9) == []
+    assert resolver.release(CARRIER, now_ms=NOW_MS + 30_000, until_ms=NOW_MS + 30_000, places=9) == [message]
+
+
 def test_an_unknown_outcome_stays_charged_and_is_sent_again_as_another_attempt():
     resolver = build([long_code()])
     accept(resolver, recipient())
@@ -422,6 +461,19 @@ def test_when_the_link_binds_urgent_heads_go_first_at_most_four_to_one():
     gone = [message for _, message in run_lane(resolver, now_ms=NOW_MS, ms=3_000, places=3)]
     kinds = "".join("u" if message.request.priority is Priority.URGENT else "b" for message in gone[:30])
     assert kinds == "uuuub" * 6
+
+
+def test_an_urgent_message_moves_its_number_to_the_urgent_turn():
+    resolver = build([long_code(line=line) for line in range(4)], segments_per_s=1, sticky_sender=False)
+    bulk = [accept(resolver, recipient(line=line)) for line in range(8)]
+    assert len(hand_over(resolver, now_ms=NOW_MS)) == 1  # the others stand in the bulk turn
+    last = next(message for message in reversed(bulk) if message.phase is Phase.WAITING)
+    there = Decision(last.number, Tier.AREA, NOW_MS, (), "")
+    urgent = resolver.apply(URGENT, recipient(line=9), there, new_id(), now_ms=NOW_MS)
+    resolver.commit([urgent])
+    gone = [message for _, message in run_lane(resolver, now_ms=NOW_MS + 2_000, ms=3_000, lead_ms=0)]
+    assert gone[0] is urgent
+    assert set(gone[1:]) <= set(bulk)
 
 
 def test_when_the_link_binds_accounts_take_turns():

@@ -131,6 +131,23 @@ def test_a_number_whose_forecast_shrank_is_found_once_it_is_pushed_again():
     assert floor.picked() is first
 
 
+def test_an_urgent_forecast_that_shrinks_as_urgent_messages_leave_is_found():
+    # Four urgent messages ahead let a bulk one go before the next; once one of the four has left, three let none.
+    floor = Floor(urgent=True)
+    first, second = floor.add(), floor.add()
+    urgent = [put(first, asked=URGENT) for _ in range(4)]
+    put(first)
+    for _ in range(4):
+        put(second, asked=URGENT)
+    for number, ago_ms in ((first, 1_020), (second, 510)):
+        number.charge(1, NOW_MS - ago_ms)
+        floor.push(number)
+    assert floor.pick() == (second, NOW_MS - 510 + 5 * 1_020)
+    first.take(urgent[0])
+    first.hand_over(urgent[0], NOW_MS)
+    assert floor.pick() == (first, NOW_MS + 4 * 1_020)
+
+
 def test_texts_of_several_segments_find_the_number_with_room_for_them():
     floor = Floor()
     numbers = [floor.add(limits(15, 60_000)) for _ in range(8)]

@@ -338,6 +338,13 @@ def test_a_number_that_was_dropped_and_comes_back_still_counts_what_it_was_hande
     assert decided(resolver, recipient(line=9), request(validity_ms=2 * DAY_MS)).forecast_ms == NOW_MS + DAY_MS
 
 
+def test_hand_overs_restored_while_a_number_is_not_ours_count_when_it_comes_back():
+    resolver = build([AWAY])
+    resolver.restore_charge(HOME.number, CARRIER, handed_ms=NOW_MS - 100, segments=2)
+    resolver.put_number(HOME, now_ms=NOW_MS)
+    assert resolver.numbers[HOME.number].lawful_ms(1) == NOW_MS - 100 + 2 * 1_020
+
+
 def test_a_link_that_numbers_name_before_it_is_set_up_is_down_until_then():
     resolver = Resolver()
     resolver.put_powerpack(powerpack())

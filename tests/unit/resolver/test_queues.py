@@ -311,6 +311,22 @@ def test_a_charge_given_back_is_no_longer_in_the_tally():
     assert number.lawful_ms(1) == 0
 
 
+def test_hand_overs_that_are_not_charged_again_count_where_other_limits_reach_them():
+    number = number_with(limits(2, 1_000, day=2))
+    number.forget(100, NOW_MS - 500)
+    number.charge(1, NOW_MS)
+    number.charge(1, NOW_MS)
+    assert number.lawful_ms(1) == NOW_MS + DAY_MS
+    number.change_limits(limits(2, 1_000, day=3))
+    assert number.lawful_ms(1) == NOW_MS - 500 + DAY_MS  # the third last is one of those, and none of them is later
+    without_day = number_with(Limits(2, 1_000, NO_RECOMMENDATION, None))
+    without_day.forget(3, NOW_MS - 500)
+    without_day.charge(1, NOW_MS)
+    assert without_day.lawful_ms(1) == NOW_MS + 520  # in doubt one of those was just before
+    without_day.change_limits(limits(2, 1_000, day=4))
+    assert without_day.lawful_ms(1) > NOW_MS + DAY_MS - 3_600_000
+
+
 # --- forecasts --------------------------------------------------------------------------------------------------------
 
 

@@ -164,8 +164,8 @@ def test_it_is_looked_at_once_after_each_change():
 
 
 def test_a_message_moves_at_most_once_in_a_minute():
-    resolver, _ = crowded(200)
-    resolver.put_number(replace(AWAY, limits=limits(1, 5_000)), now_ms=LATER_MS)
+    resolver, _ = crowded(400)
+    resolver.put_number(replace(AWAY, limits=limits(1, 20_000)), now_ms=LATER_MS)
     first = messages_of(rebind(resolver))
     assert first
     resolver.put_number(long_code(line=2), now_ms=LATER_MS)
