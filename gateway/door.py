@@ -108,7 +108,7 @@ class Door:
         try:
             yield
         finally:
-            front.closing = True
+            front.drain()
             await self.close()
 
     async def close(self) -> None:

@@ -54,6 +54,10 @@ class ServerSettings:
     body_bytes_max: int = setting(
         256 * KIB, "of a request: 1,000 recipients and the longest text take 20 KiB", least=KIB
     )
+    streams_max: int = setting(32, "streams in progress, beside the requests; half for one account", least=2)
+    stream_idle_ms: int = setting(
+        30 * SECOND_MS, "a stream in which nothing comes, or whose answer nobody reads, ends", least=100
+    )
     connections_per_ip_max: int = setting(200, "open connections of one address; SDKs keep a few", least=1)
     backlog: int = setting(1_024, "connections the kernel holds while we are busy", least=1)
     keepalive_ms: int = setting(75 * SECOND_MS, "an idle connection is kept; longer than most proxies do", least=0)

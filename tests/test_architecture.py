@@ -102,6 +102,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.bodies
     gateway.api.pages
     gateway.api.call
+    gateway.api.streams
     gateway.api.router
     gateway.api.connections
     gateway.api.middleware

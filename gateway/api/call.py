@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import parse_qsl
 
 import orjson
@@ -61,16 +61,17 @@ class Reply(web.StreamResponse):
     async def write_eof(self, data: bytes = b"") -> None:
         request, body = self._reply_to, self.payload
         assert request is not None, "prepare comes first"
-        head = self._head(request.version.minor, len(body))
+        head = self._head(request.version.minor, b"\r\nContent-Length: %d" % len(body))
         if request.method == "HEAD" or self._reply_status in BODILESS:
             body = b""
         await request.writer.write(b"%b%b" % (head, body))
 
-    def _head(self, minor: int, length: int) -> bytes:
+    def _head(self, minor: int, framing: bytes) -> bytes:
+        """All lines of the head; `framing` says, after a line's end, where the body ends."""
         status = self._reply_status
         lines = [b"HTTP/1.%d%b" % (minor, STATUS_LINES[status])]
         if status not in BODILESS:
-            lines.append(b"Content-Type: %b\r\nContent-Length: %d" % (self._reply_type.encode(), length))
+            lines.append(b"Content-Type: %b%b" % (self._reply_type.encode(), framing))
         if self.date:
             lines.append(b"Date: %b" % self.date.encode())
         for name, value in (self._reply_headers or {}).items():
@@ -83,10 +84,30 @@ class Reply(web.StreamResponse):
         return b"\r\n".join((*lines, b"\r\n"))
 
 
-class Call:
-    """One request: who calls, what the path named, the whole body. A handler gets it and gives an answer."""
+class BodyStream(Protocol):
+    """What a handler sees of `gateway.api.streams.Stream`."""
 
-    __slots__ = ("account_id", "api_id", "body", "params", "request")
+    @property
+    def is_draining(self) -> bool: ...
+
+    @property
+    def is_gone(self) -> bool: ...
+
+    @property
+    def has_ended(self) -> bool: ...
+
+    def __aiter__(self) -> BodyStream: ...
+
+    async def __anext__(self) -> bytes: ...
+
+
+class Call:
+    """One request: who calls, what the path named, the whole body. A handler gets it and gives an answer.
+
+    Where the route streams, `body` is empty and `stream` gives the body chunk by chunk.
+    """
+
+    __slots__ = ("account_id", "api_id", "body", "params", "request", "stream")
 
     def __init__(self, request: web.BaseRequest, api_id: str) -> None:
         self.request = request
@@ -94,6 +115,7 @@ class Call:
         self.account_id = AccountId("")  # set on routes that need credentials
         self.params: tuple[str, ...] = ()  # what stood in the braces of the route, in order, percent-decoded
         self.body = b""
+        self.stream: BodyStream | None = None
 
     @property
     def query_text(self) -> str:

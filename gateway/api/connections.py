@@ -61,6 +61,23 @@ class Connection(web.RequestHandler):
         self._api_server.farewell(self)
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        request = self._current_request
+        if request is not None and self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
+            self._misframed(request)
+
+    def _misframed(self, request: web.BaseRequest) -> None:
+        """What came is no HTTP: if it stands in the body of `request`, whoever reads that is told and answers.
+
+        aiohttp's parser forgets the body then, and its reader would wait for ever.
+        """
+        if len(self._messages) == 1 and not request.content.is_eof():
+            self._messages.pop()
+            request.content.set_exception(web.RequestPayloadError("the body is not framed as its head says"))
+            request.content.feed_eof()
+            self.close()
+
     def handle_error(
         self,
         request: web.BaseRequest,

@@ -22,7 +22,8 @@ from aiohttp import web
 
 from gateway.api.call import Call, Reply
 from gateway.api.errors import CLOSES, ApiError, api_error
-from gateway.api.router import Access, Router
+from gateway.api.router import Access, Route, Router
+from gateway.api.streams import StreamReply, Streams
 from gateway.api.times import iso
 from gateway.clock import Clock, Ids
 from gateway.metrics import Counts
@@ -72,8 +73,13 @@ class Front:
         self._date = (0, "")
         self._of_accounts = 0  # requests in progress that are an account's
         self.in_progress = 0
-        self.closing = False
-        """Set when the process drains: every answer then closes its connection."""
+        self._streams = Streams(most=server.streams_max, idle_ms=server.stream_idle_ms)
+        self._is_closing = False
+
+    def drain(self) -> None:
+        """From now on every answer closes its connection, and streams end with what is under way."""
+        self._is_closing = True
+        self._streams.drain()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; raises nothing but cancellation."""
@@ -81,6 +87,8 @@ class Front:
         self.in_progress += 1
         try:
             route, call.params = self._router.find(request.method, _target(request))
+            if route.streams is not None and route.streams(call):
+                return await self._streamed(route, call)
             if route.access is Access.ACCOUNT:
                 account_id = self._admit(call)
                 try:
@@ -92,7 +100,7 @@ class Front:
                 finally:
                     self._leave(account_id)
             else:
-                if self.in_progress - self._of_accounts > self._requests_max:
+                if self.in_progress - self._of_accounts - len(self._streams) > self._requests_max:
                     raise api_error("overloaded")
                 call.body = await self._read_body(request)
                 async with asyncio.timeout(ANSWER_MS_MAX / 1_000):
@@ -104,11 +112,8 @@ class Front:
         return self._finished(reply)
 
     def _admit(self, call: Call) -> AccountId:
-        """Let an account in that knows its token, asks for its own things and keeps its bounds. Raises ApiError."""
-        account_id = self._authenticate(call.request.headers.get("Authorization", ""))
-        if account_id != call.params[0]:
-            raise api_error("not_found")
-        self._rates.check(account_id)
+        """Let an account in that keeps its bounds. Raises ApiError."""
+        account_id = self._identify(call)
         mine = self._by_account.get(account_id, 0)
         if self._of_accounts >= self._requests_max or mine >= self._account_requests_max:
             raise api_error("overloaded", "too many requests are in progress; try again")
@@ -116,6 +121,33 @@ class Front:
         self._of_accounts += 1
         call.account_id = account_id
         return account_id
+
+    def _identify(self, call: Call) -> AccountId:
+        """Who knows its token, asks for its own things and does not ask too often. Raises ApiError."""
+        account_id = self._authenticate(call.request.headers.get("Authorization", ""))
+        if account_id != call.params[0]:
+            raise api_error("not_found")
+        self._rates.check(account_id)
+        return account_id
+
+    async def _streamed(self, route: Route, call: Call) -> web.StreamResponse:
+        """A request whose body is read, or whose answer is made, while it runs. Raises what `__call__` answers."""
+        request, owner = call.request, route.path
+        if route.access is Access.ACCOUNT:
+            owner = call.account_id = self._identify(call)
+        if request.method not in BODILESS:
+            _check_media_type(request)
+            _check_encoding(request)
+        with self._streams.entered(owner, request) as call.stream:
+            reply = self._finished(await route.handler(call))
+            if isinstance(reply, StreamReply):
+                try:
+                    await reply.send(call.stream)
+                except ConnectionError:
+                    log.debug("a stream's client is gone", api_id=call.api_id)
+            elif not call.stream.has_ended:
+                reply.force_close()
+        return reply
 
     def _leave(self, account_id: AccountId) -> None:
         self._of_accounts -= 1
@@ -145,8 +177,7 @@ class Front:
 
     def _body_at_hand(self, request: web.BaseRequest) -> bytes | None:
         """The whole body if it came together with the head; None when it has to be waited for. Raises ApiError."""
-        if request.headers.get("Content-Encoding", "identity") != "identity":
-            raise api_error("unsupported_encoding")
+        _check_encoding(request)
         content = request.content
         if not content.is_eof():
             return None
@@ -205,7 +236,7 @@ class Front:
             body["retry_at"] = iso(error.retry_at_ms)
             headers["Retry-After"] = str(max(1, -(-(error.retry_at_ms - self._clock.now_ms()) // 1_000)))
         reply = Reply(orjson.dumps(body, option=orjson.OPT_UTC_Z), error.status, headers)
-        if error.status in CLOSES and not call.request.content.is_eof():
+        if (call.stream is not None or error.status in CLOSES) and not call.request.content.is_eof():
             reply.force_close()
         return reply
 
@@ -215,11 +246,11 @@ class Front:
             if now_s != self._date[0]:
                 self._date = (now_s, formatdate(now_s, usegmt=True))
             reply.date = self._date[1]
-            if self.closing:
+            if self._is_closing:
                 reply.force_close()
         else:
             reply.headers.setdefault("Server", "Sendpool")  # else aiohttp names itself and its version
-            if self.closing:
+            if self._is_closing:
                 reply.force_close()
         return reply
 
@@ -266,6 +297,11 @@ def _check_media_type(request: web.BaseRequest) -> None:
         kind = media_type.partition(";")[0].strip().lower()
         if kind.startswith("multipart/") or kind == "application/x-www-form-urlencoded":
             raise api_error("unsupported_media_type")
+
+
+def _check_encoding(request: web.BaseRequest) -> None:
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise api_error("unsupported_encoding")
 
 
 def _storage_trouble(error: StorageError) -> ApiError:

@@ -6,12 +6,12 @@ same route. Finding one is a walk down a tree: as many dictionary look-ups as th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from gateway.api.call import Handler
+from gateway.api.call import Call, Handler
 from gateway.api.errors import ApiError, api_error
 
 PATH_LENGTH_MAX = 1_024
@@ -29,12 +29,17 @@ class Access(StrEnum):
 
 
 class Route(NamedTuple):
-    """One line of the table. `path` is as documented: `/v1/Account/{auth_id}/Message/{message_uuid}/`."""
+    """One line of the table. `path` is as documented: `/v1/Account/{auth_id}/Message/{message_uuid}/`.
+
+    A call for which `streams` says so has `call.stream` in place of a body, may answer with a StreamReply, and is
+    counted and bounded as a stream; see streams.py.
+    """
 
     method: str
     path: str
     access: Access
     handler: Handler
+    streams: Callable[[Call], bool] | None = None
 
 
 class _Node:

@@ -440,7 +440,7 @@ async def test_while_closing_every_answer_ends_its_connection() -> None:
     made = front()
     async with serving(made) as api:
         assert "Connection" not in (await api.get("")).headers
-        made.closing = True
+        made.drain()
         assert (await api.get("")).headers["Connection"] == "close"
 
 
