@@ -205,7 +205,7 @@ class Front:
                         raise self._too_large()
         except TimeoutError:
             raise api_error("body_timeout") from None
-        except web.RequestPayloadError as error:
+        except (web.RequestPayloadError, ConnectionError) as error:  # the latter when the client is gone
             raise api_error("bad_request", "the request's body is not framed as its head says") from error
         return bytes(body)
 
@@ -300,7 +300,8 @@ def _check_media_type(request: web.BaseRequest) -> None:
 
 
 def _check_encoding(request: web.BaseRequest) -> None:
-    if request.headers.get("Content-Encoding", "identity") != "identity":
+    encoding = request.headers.get("Content-Encoding")
+    if encoding is not None and (encoding != "identity" or len(request.headers.getall("Content-Encoding")) > 1):
         raise api_error("unsupported_encoding")
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from gateway.api.call import Call, Handler
 from gateway.api.errors import api_error
@@ -227,6 +228,19 @@ async def test_a_body_that_does_not_come_is_not_waited_for_long() -> None:
         answer = await api.first(f"{head}Content-Length: 10\r\n\r\nhalf".encode())
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"body_timeout"' in answer
+
+
+async def test_a_client_that_goes_away_in_its_body_is_no_error_of_ours() -> None:
+    head = f"POST /v1/Account/{ACCOUNT}/ HTTP/1.1\r\nHost: a\r\nAuthorization: {basic()}\r\nContent-Length: 9\r\n\r\n{{"
+    async with client() as api:
+        with capture_logs() as logs:
+            _, writer = await asyncio.open_connection("127.0.0.1", api.port)
+            writer.write(head.encode())
+            await asyncio.sleep(0.05)
+            writer.transport.abort()
+            await asyncio.sleep(0.05)
+            assert (await api.get("")).status == 200
+    assert logs == []
 
 
 async def test_a_body_that_is_not_framed_as_it_says_is_400() -> None:
