@@ -4,10 +4,15 @@ PYTHON ?= python3
 PORT ?= 8080
 DATA ?= ./data
 CYCLES ?= 30
+SCENARIO ?= single
+MODE ?= single
+SECONDS ?= 15
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
+LOAD_VENV := .venv-load
+LOAD_STAMP := $(LOAD_VENV)/.setup-done
 UV ?= $(BIN)/uv
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --no-build-isolation --use-pep517
@@ -27,12 +32,13 @@ define stage
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test kill-test bench coverage lock clean
+.PHONY: help setup run check test kill-test bench load open-loop coverage lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  PORT=$(PORT) DATA=$(DATA) (run)   CYCLES=$(CYCLES) (kill-test)   PYTHON=$(PYTHON) (setup)   UPGRADE=--upgrade (lock)'
+	@echo '  SCENARIO=$(SCENARIO) (load)   MODE=$(MODE) (open-loop)   for both SECONDS=$(SECONDS) RATE= USERS= LINES= TARGET=demo.json SECRET='
 
 setup: $(STAMP) ## make the environment in .venv, hash-locked; quick the second time
 
@@ -69,6 +75,23 @@ kill-test: $(STAMP) ## kill -9 under load, CYCLES times, and look for what was l
 
 bench: $(STAMP) ## measure, each figure beside its ceiling in the same run
 	@$(BIN)/python -m benchmarks
+
+# What Locust needs goes into an environment of its own: it replaces the I/O of the process it runs in.
+$(LOAD_STAMP): requirements-build.lock requirements-load.lock
+	@$(LOAD_VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(LOAD_VENV)
+	@echo 'Installing Locust into $(LOAD_VENV), every file checked against its hash; the first time takes a minute.'
+	@$(subst $(BIN),$(LOAD_VENV)/bin,$(PIP)) install --quiet --require-hashes --only-binary :all: -r requirements-build.lock
+	@$(subst $(BIN),$(LOAD_VENV)/bin,$(INSTALL)) --require-hashes -r requirements-load.lock
+	@touch $@
+
+GIVEN = --seconds $(SECONDS) $(if $(RATE),--rate $(RATE)) $(if $(LINES),--lines $(LINES)) \
+	$(if $(TARGET),--target '$(TARGET)') $(if $(SECRET),--secret '$(SECRET)')
+
+load: $(STAMP) $(LOAD_STAMP) ## load test by Locust: SCENARIO=single, bulk or reports; report in build/load
+	@$(BIN)/python -m loadtests.locusts $(SCENARIO) $(GIVEN) $(if $(USERS),--users $(USERS))
+
+open-loop: $(STAMP) ## load test at a fixed rate: MODE=single, hundred, bulk or reports; report in build/load
+	@$(BIN)/python -m loadtests.open_loop --mode $(MODE) $(GIVEN)
 
 coverage: $(STAMP) ## which lines and branches the unit tests reach
 	@$(BIN)/coverage erase

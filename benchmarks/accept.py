@@ -20,8 +20,9 @@ import sys
 
 import orjson
 
-from benchmarks.client import NewRequest, Run, drive, request_bytes
+from benchmarks.client import NewRequest, Run, drive
 from benchmarks.gateway import POWERPACK, Gateway, cpu_seconds, free_port, gateway
+from benchmarks.wire import request_bytes
 from resolver.geography import AREA_CODES
 
 SINGLE_CONNECTIONS = 100

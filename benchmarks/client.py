@@ -11,6 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from benchmarks.wire import read_answer, request_bytes
+
+__all__ = ["NewRequest", "Run", "drive", "request_bytes"]
+
 NewRequest = Callable[[], bytes]
 
 
@@ -57,21 +61,13 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head_end = self._buffer.find(b"\r\n\r\n")
-        if head_end < 0:
+        answer = read_answer(self._buffer)
+        if answer is None:
             return
-        head = self._buffer[:head_end].lower()
-        at = head.find(b"content-length:")
-        assert at >= 0, "answers of these benchmarks have a length"
-        line_end = head.find(b"\r\n", at)
-        length = int(head[at + 15 : line_end if line_end > 0 else None])
-        if len(self._buffer) < head_end + 4 + length:
-            return
-        status = int(head[9:12])
         self._buffer = b""
         run = self._run
         run.answered += 1
-        run.statuses[status] = run.statuses.get(status, 0) + 1
+        run.statuses[answer.status] = run.statuses.get(answer.status, 0) + 1
         run.latencies_ms.append((time.perf_counter() - self._began) * 1_000)
         self._next()
 
@@ -104,13 +100,3 @@ async def drive(host: str, port: int, new_request: NewRequest, *, connections: i
 
 def _itself(protocol: _Connection) -> _Connection:
     return protocol
-
-
-def request_bytes(method: str, path: str, *, body: bytes = b"", authorization: str = "") -> bytes:
-    """One HTTP/1.1 request as it goes over the wire."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
-    if body:
-        lines.append("Content-Type: application/json")
-    if authorization:
-        lines.append(f"Authorization: {authorization}")
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

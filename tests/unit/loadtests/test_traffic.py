@@ -1,0 +1,50 @@
+"""What is sent, and which answers are good."""
+
+from __future__ import annotations
+
+import random
+from itertools import islice
+
+import orjson
+import pytest
+
+from loadtests.traffic import bulk_body, find_fault, message_body, recipients, report, reports_body
+from resolver.compliance import check_recipient
+from resolver.model import Refusal
+
+
+def test_recipients_are_numbers_the_gateway_writes_to_and_the_same_for_a_seed() -> None:
+    found = list(islice(recipients(random.Random(1)), 2_000))
+    assert found == list(islice(recipients(random.Random(1)), 2_000))
+    assert len(set(found)) > 1_990
+    checked = [check_recipient(each, frozenset({"US", "CA"})) for each in found]
+    assert [each for each in checked if isinstance(each, Refusal)] == []
+
+
+def test_bodies_hold_what_they_should() -> None:
+    to = ["+12125550123", "+14155550123"]
+    assert orjson.loads(message_body("p", to))["dst"] == "+12125550123<+14155550123"
+    assert [orjson.loads(line)["dst"] for line in bulk_body(to).splitlines()] == to
+    reports = [report("a", "sent"), report("b", "delivered")]
+    assert orjson.loads(reports_body(reports, as_lines=False)) == reports
+    assert [orjson.loads(line) for line in reports_body(reports, as_lines=True).splitlines()] == reports
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "body", "fault"),
+    [
+        ("single", 202, b"{}", ""),
+        ("single", 200, b"{}", "200"),
+        ("hundred", 202, b"{}", ""),
+        ("single", 503, b'{"code": "overloaded"}', "503 overloaded"),
+        ("single", 502, b"<html>", "502"),
+        ("reports", 200, b'{"accepted": 2, "unknown": 0, "refused": []}', ""),
+        ("reports", 200, b'{"accepted": 1, "unknown": 1, "refused": []}', "reports that were not taken"),
+        ("reports", 200, b'{"accepted": 1, "unknown": 0, "refused": [{"index": 1}]}', "reports that were not taken"),
+        ("bulk", 200, b'{"complete": true, "refused": 0}', ""),
+        ("bulk", 200, b'{"complete": false, "refused": 0}', "an incomplete stream"),
+        ("bulk", 200, b'{"complete": true, "refused": 3}', "refused lines"),
+    ],
+)
+def test_what_is_not_the_answer_hoped_for_is_named(mode: str, status: int, body: bytes, fault: str) -> None:
+    assert find_fault(mode, status, body) == fault
