@@ -271,7 +271,7 @@ class Gateway:
 
 def keep_days(storage: StorageSettings) -> Mapping[str, int]:
     """Give how many days each table is kept."""
-    journal = ("messages", "handovers", "facts", "outcomes", "carrier_refs")
+    journal = ("messages", "bulk_stretches", "handovers", "facts", "outcomes", "carrier_refs")
     return {
         **dict.fromkeys(journal, storage.message_days),
         "bodies": storage.text_days,

@@ -222,7 +222,7 @@ class Outbound:
             else:
                 self._store_failed(batch, recipient, line, decided)
         if batch.stored:
-            entry.body = body_row(request)
+            entry.bodies.append(body_row(request))
             self._claim(batch, now_ms)
 
     def _store_failed(self, batch: _Batch, recipient: E164, line: int, refusal: Refusal) -> None:

@@ -83,16 +83,20 @@ def account_of(entry: Entry) -> str:
     """The account whose turn pays for it."""
     if entry.messages:
         return entry.messages[0].account_id
-    if entry.body is not None:
-        return entry.body.account_id
+    if entry.bodies:
+        return entry.bodies[0].account_id
+    if entry.stretch is not None:
+        return entry.stretch.account_id
     return entry.idempotency.account_id if entry.idempotency is not None else OURS
 
 
 def size_of(entry: Entry, rows: int) -> int:
     """About how many bytes it takes."""
     size_bytes = ROW_BYTES * rows
-    if entry.body is not None:
-        size_bytes += 2 * len(entry.body.text)
+    for body in entry.bodies:
+        size_bytes += 2 * len(body.text)
+    if entry.stretch is not None:
+        size_bytes += sum(map(len, entry.stretch.refused_errors))
     for handover in entry.handovers:
         size_bytes += 50 * len(handover.message_ids)
     for callback in entry.callbacks:

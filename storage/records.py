@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, NewType
 
 from resolver.model import E164, AccountId, CarrierName, MessageId, PowerpackId, RequestId
+
+BulkId = NewType("BulkId", str)  # UUIDv7
+"""Of a bulk: messages that came as one stream of lines."""
 
 
 class State(StrEnum):
@@ -242,11 +245,33 @@ class Settled(StrEnum):
     POISONED = "poisoned"  # its own data was refused by the database; nothing of it is stored
 
 
+class StretchRow(NamedTuple):
+    """Consecutive lines of a bulk that were stored together; the columns of `bulk_stretches`, less epoch and batch.
+
+    A bulk is its stretches in the order of `first_line`; one begins where the one before it ends. The lists of refused
+    lines run in parallel.
+    """
+
+    bulk_id: BulkId
+    first_line: int  # from 1
+    lines: int  # how many, blank ones included
+    account_id: AccountId
+    digest: bytes  # SHA-256 of all lines of the bulk up to the end of this stretch
+    accepted: int
+    first_id: MessageId | None  # of the messages: ids of a stretch follow each other, and nobody else's lie between
+    last_id: MessageId | None
+    refused_lines: list[int]
+    refused_codes: list[str]
+    refused_errors: list[str]  # what the caller was told, "" for the code's own text
+    refused_retry_ms: list[int]  # when to try again, 0 where nobody knows
+    at_ms: int
+
+
 @dataclass(slots=True)
 class Entry:
     """What belongs into one transaction together. Never split; shares its transaction with other entries."""
 
-    body: BodyRow | None = None
+    bodies: list[BodyRow] = field(default_factory=list)
     messages: list[MessageRow] = field(default_factory=list)
     handovers: list[HandoverRow] = field(default_factory=list)
     facts: list[FactRow] = field(default_factory=list)
@@ -255,11 +280,12 @@ class Entry:
     unmatched: list[UnmatchedReportRow] = field(default_factory=list)
     callbacks: list[CallbackRow] = field(default_factory=list)
     idempotency: IdempotencyRow | None = None
+    stretch: StretchRow | None = None
 
     def rows(self) -> int:
         """How many rows it adds, for the journal's bounds."""
         return (
-            (self.body is not None)
+            len(self.bodies)
             + len(self.messages)
             + len(self.handovers)
             + len(self.facts)
@@ -268,6 +294,7 @@ class Entry:
             + len(self.unmatched)
             + len(self.callbacks)
             + (self.idempotency is not None)
+            + (self.stretch is not None)
         )
 
 

@@ -28,6 +28,7 @@ from storage.records import (
     IdempotencyRow,
     MessageRow,
     OutcomeRow,
+    StretchRow,
     UnmatchedReportRow,
 )
 
@@ -74,9 +75,10 @@ TABLES: tuple[Table, ...] = (
     _table("facts", FactRow, lambda entry: entry.facts, "holds_fact", "message_id", numbered=True),
     _table("outcomes", OutcomeRow, lambda entry: entry.outcomes, "holds_outcome", "message_id", numbered=True),
     _table("callbacks", CallbackRow, lambda entry: entry.callbacks, "holds_callback", "callback_id", numbered=False),
+    _table("bodies", BodyRow, lambda entry: entry.bodies, "holds_body", "request_id", numbered=False),
     _table(
-        "bodies", BodyRow, lambda entry: (entry.body,) if entry.body is not None else (), "holds_body", "request_id",
-        numbered=False,
+        "bulk_stretches", StretchRow, lambda entry: (entry.stretch,) if entry.stretch is not None else (),
+        "holds_stretch", "bulk_id", "first_line", numbered=True,
     ),
     _table(
         "carrier_refs", CarrierRefRow, lambda entry: entry.carrier_refs, "holds_carrier_ref",

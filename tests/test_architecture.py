@@ -59,6 +59,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     storage.threads
     storage.history
     storage.messages
+    storage.bulks
     storage.outbox
     storage.recovery
 

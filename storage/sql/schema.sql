@@ -112,6 +112,28 @@ CREATE TABLE bodies (
     PRIMARY KEY (request_id)
 ) PARTITION BY RANGE (request_id);
 
+-- Consecutive lines of a bulk (one stream of messages) that were stored in one transaction with their messages: how many,
+-- what they were (a hash over the bulk so far), which were refused and why. The primary key keeps a line from being stored
+-- twice.
+CREATE TABLE bulk_stretches (
+    bulk_id uuid NOT NULL,
+    first_line integer NOT NULL,
+    lines integer NOT NULL,
+    account_id text NOT NULL,
+    digest bytea NOT NULL,
+    accepted integer NOT NULL,
+    first_id uuid,
+    last_id uuid,
+    refused_lines integer[] NOT NULL,
+    refused_codes text[] NOT NULL,
+    refused_errors text[] NOT NULL,
+    refused_retry_ms bigint[] NOT NULL,
+    at_ms bigint NOT NULL,
+    epoch bigint NOT NULL,
+    batch bigint NOT NULL,
+    PRIMARY KEY (bulk_id, first_line)
+) PARTITION BY RANGE (bulk_id);
+
 CREATE TABLE handovers (
     carrier text NOT NULL,
     claimed_ms bigint NOT NULL,
@@ -222,6 +244,7 @@ CREATE INDEX idempotency_created ON idempotency (created_ms);
 
 CREATE TABLE messages_default PARTITION OF messages DEFAULT;
 CREATE TABLE bodies_default PARTITION OF bodies DEFAULT;
+CREATE TABLE bulk_stretches_default PARTITION OF bulk_stretches DEFAULT;
 CREATE TABLE handovers_default PARTITION OF handovers DEFAULT;
 CREATE TABLE facts_default PARTITION OF facts DEFAULT;
 CREATE TABLE outcomes_default PARTITION OF outcomes DEFAULT;

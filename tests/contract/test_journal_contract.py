@@ -297,9 +297,10 @@ ALONE: dict[str, Entry] = {
     "facts": Entry(facts=EVERYTHING.facts),
     "outcomes": Entry(outcomes=EVERYTHING.outcomes),
     "callbacks": Entry(callbacks=EVERYTHING.callbacks),
-    "bodies": Entry(body=EVERYTHING.body),
+    "bodies": Entry(bodies=EVERYTHING.bodies),
     "carrier_refs": Entry(carrier_refs=EVERYTHING.carrier_refs),
     "unmatched_reports": Entry(unmatched=EVERYTHING.unmatched),
+    "bulk_stretches": Entry(stretch=EVERYTHING.stretch),
     "idempotency": Entry(idempotency=EVERYTHING.idempotency),
 }
 

@@ -33,7 +33,7 @@ class MemoryArchive:
 
     def stored(self) -> list[StoredMessage]:
         entries = self._journal.committed
-        bodies = {entry.body.request_id: entry.body for entry in entries if entry.body is not None}
+        bodies = {body.request_id: body for entry in entries for body in entry.bodies}
         return [
             StoredMessage(
                 row,

@@ -10,6 +10,7 @@ import uuid_utils
 from resolver.model import E164, AccountId, CarrierName, MessageId, PowerpackId, RequestId
 from storage.records import (
     BodyRow,
+    BulkId,
     CallbackRow,
     CarrierRefRow,
     Entry,
@@ -20,6 +21,7 @@ from storage.records import (
     MessageRow,
     OutcomeRow,
     State,
+    StretchRow,
     UnmatchedReportRow,
 )
 
@@ -77,6 +79,15 @@ def key_row(key: str, *, account_id: AccountId = ACCOUNT, answer: bytes = b"{}")
     return IdempotencyRow(account_id, key, b"hash", answer, NOW_MS)
 
 
+def stretch_row(bulk_id: str = "", *, first_line: int = 1, **changes: Any) -> StretchRow:
+    """Two lines, the second refused."""
+    row = StretchRow(
+        BulkId(bulk_id or new_id()), first_line, 2, ACCOUNT, b"digest", 1, None, None, [first_line + 1],
+        ["invalid_json"], ["it is no JSON"], [0], NOW_MS,
+    )  # fmt: skip
+    return row._replace(**changes)
+
+
 def request_entry(
     count: int = 1, *, account_id: AccountId = ACCOUNT, text: str = "Hello", key: str = "", claims: bool = False
 ) -> Entry:
@@ -84,7 +95,7 @@ def request_entry(
     request_id = new_id()
     messages = [message_row(request_id, account_id=account_id, line=line) for line in range(count)]
     return Entry(
-        body=body_row(request_id, account_id=account_id, text=text),
+        bodies=[body_row(request_id, account_id=account_id, text=text)],
         messages=messages,
         handovers=[handover_row([each.message_id for each in messages])] if claims else [],
         idempotency=key_row(key, account_id=account_id) if key else None,
@@ -107,4 +118,5 @@ def entry_of_everything() -> Entry:
     entry.carrier_refs = [CarrierRefRow(SIMULATED, "ref-1", message_id, NOW_MS)]
     entry.unmatched = [UnmatchedReportRow(SIMULATED, "ref-9", FactKind.DELIVERED, "000", NOW_MS)]
     entry.callbacks = [callback_row(message_id)]
+    entry.stretch = stretch_row(first_id=message_id, last_id=entry.messages[-1].message_id)
     return entry

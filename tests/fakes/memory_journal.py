@@ -16,8 +16,8 @@ from storage.records import Entry, EpochLost, IdempotencyRow, JournalUnavailable
 from storage.transaction import TABLES, Row
 from tests.fakes.proxy import Fate
 
-UNIQUE = {"messages": 0, "bodies": 0, "outcomes": 0, "callbacks": 0}
-"""Tables with a primary key, and the column it is."""
+UNIQUE = {"messages": 1, "bodies": 1, "outcomes": 1, "callbacks": 1, "bulk_stretches": 2}
+"""Tables with a primary key, and how many of their first columns it is."""
 
 
 class MemoryStore:
@@ -39,7 +39,7 @@ class MemoryStore:
         if entry.idempotency is not None:
             rows.append(("idempotency", entry.idempotency))
         return any(
-            (name in UNIQUE and (name, row[UNIQUE[name]]) in self._taken) or not all(map(_is_storable, row))
+            (name in UNIQUE and (name, row[: UNIQUE[name]]) in self._taken) or not all(map(_is_storable, row))
             for name, row in rows
         )
 
@@ -48,7 +48,7 @@ class MemoryStore:
             for row in table.rows(entry):
                 self.tables[table.name].append(row + mark if table.is_numbered else row)
                 if table.name in UNIQUE:
-                    self._taken.add((table.name, row[UNIQUE[table.name]]))
+                    self._taken.add((table.name, row[: UNIQUE[table.name]]))
         if entry.idempotency is not None:
             self.keys[entry.idempotency.account_id, entry.idempotency.key] = entry.idempotency
 

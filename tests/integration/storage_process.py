@@ -87,7 +87,7 @@ class Process:
             priority=chance.choice(list(Priority)), accepted_ms=now_ms, callback_url="https://example.com/status",
             validity_ms=chance.choice([20_000, 10_800_000]),
         )  # fmt: skip
-        entry = Entry(body=body_of(request))
+        entry = Entry(bodies=[body_of(request)])
         messages: list[Message] = []
         for line, recipient in enumerate(chance.sample(RECIPIENTS, chance.randint(1, 6))):
             decided = self.resolver.decide(request, recipient, now_ms=now_ms, chance=chance.random())

@@ -80,7 +80,7 @@ async def test_a_message_is_found_with_its_request_facts_and_end(journal: Journa
     stored = await archive.find(ACCOUNT, row.message_id)
     assert stored is not None
     assert stored.row == row
-    assert stored.body == entry.body
+    assert stored.body == entry.bodies[0]
     assert [fact.kind for fact in stored.facts] == [FactKind.SENT, FactKind.DELIVERED]
     assert stored.facts[0].carrier_ref == "ref-1"
     assert stored.outcome == OutcomeRow(row.message_id, ACCOUNT, State.DELIVERED, "000", NOW_MS)
@@ -123,7 +123,7 @@ async def test_a_list_shows_the_newest_first_page_by_page(journal: Journal, arch
         newest_first[:2], newest_first[2:4], newest_first[4:], [],
     ]  # fmt: skip
     assert [page.total for page in pages] == [5, 5, 5, 5]
-    assert pages[0].messages[0].body == entry.body
+    assert pages[0].messages[0].body == entry.bodies[0]
 
 
 FILTERS: dict[str, tuple[dict[str, Any], MessageFilters]] = {
@@ -145,7 +145,7 @@ async def test_a_filter_passes_what_matches_and_nothing_else(
     request_id = new_id()
     wanted = message_row(request_id, reference="mine", message_id=at_id(NOW_MS))
     other = message_row(request_id, **{"reference": "mine", "message_id": at_id(NOW_MS), **change})
-    await store(journal, Entry(body=body_row(request_id), messages=[wanted, other]))
+    await store(journal, Entry(bodies=[body_row(request_id)], messages=[wanted, other]))
     assert await ids(archive) == {wanted.message_id, other.message_id}
     assert await ids(archive, filters) == {wanted.message_id}
 

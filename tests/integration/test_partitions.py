@@ -12,7 +12,7 @@ from storage.queries import Session
 
 DAY = 1_767_916_800_000  # 2026-01-09 00:00 UTC
 PARTITIONS = "SELECT relname FROM pg_class WHERE relname LIKE $1 AND relispartition AND relkind = 'r'"
-TABLES = {"bodies", "callbacks", "carrier_refs", "facts", "handovers", "messages", "outcomes"}
+TABLES = {"bodies", "bulk_stretches", "callbacks", "carrier_refs", "facts", "handovers", "messages", "outcomes"}
 
 
 def uuid7(at_ms: int, *, last: bool = False) -> str:

@@ -89,7 +89,7 @@ def entry_of(*, count: int = 1, accepted_ms: int = START_MS, **changes: Any) -> 
         }
         times = {"accepted_ms": accepted_ms, "expires_ms": accepted_ms + 3 * DAY_MS}
         rows.append(message_row(request_id, **{**values, **times, **changes}))
-    return Entry(body=body_row(request_id), messages=rows)
+    return Entry(bodies=[body_row(request_id)], messages=rows)
 
 
 def claimed(entry: Entry, *, attempt: int = 1, claimed_ms: int = START_MS, number: E164 = NUMBER) -> Entry:
@@ -373,7 +373,7 @@ async def test_a_row_that_cannot_be_a_message_is_set_aside(
     journal: Journal, restart: Restart, with_catalog: Database
 ) -> None:
     good, bad_tier, no_body = entry_of(), entry_of(tier="nowhere"), entry_of()
-    no_body.body = None
+    no_body.bodies = []
     await store(journal, good, bad_tier, no_body)
     recovered, resolver = await restart()
     assert set(resolver.open) == {good.messages[0].message_id}

@@ -76,12 +76,11 @@ class Gateway:
         """A message that an earlier process handed over: `queued` and `sent` are told already."""
         entry = request_entry(1, claims=True)
         (message,) = entry.messages
-        assert entry.body is not None
         await self.journal.append(entry)
         told = Entry()
         known = Message(
-            message.message_id, request_of(message, entry.body), message.recipient, message.number or message.recipient,
-            Tier(message.tier), message.expires_ms, attempt=1, sequence=1,
+            message.message_id, request_of(message, entry.bodies[0]), message.recipient,
+            message.number or message.recipient, Tier(message.tier), message.expires_ms, attempt=1, sequence=1,
         )  # fmt: skip
         self.facts.record(told, known, FactKind.SENT, attempt=1, handed_ms=1, carrier=SIMULATED, carrier_ref=ref)
         told.callbacks.clear()

@@ -50,6 +50,10 @@ SELECT EXISTS (SELECT FROM outcomes WHERE message_id = $1::uuid AND epoch = $2 A
 -- Whether the request $1 is stored; its id is made once.
 SELECT EXISTS (SELECT FROM bodies WHERE request_id = $1::uuid);
 
+-- name: holds_stretch
+-- Whether batch $4 of epoch $3 stored the lines of the bulk $1 that begin with line $2.
+SELECT EXISTS (SELECT FROM bulk_stretches WHERE bulk_id = $1::uuid AND first_line = $2 AND epoch = $3 AND batch = $4);
+
 -- name: holds_callback
 -- Whether the callback $1 is stored; its id is made once.
 SELECT EXISTS (SELECT FROM callbacks WHERE callback_id = $1::uuid);

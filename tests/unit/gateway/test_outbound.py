@@ -63,8 +63,8 @@ async def test_an_accepted_message_is_stored_with_its_decision_before_it_is_answ
     assert (row.message_id, row.recipient, row.number) == (outcome.message_id, RECIPIENT, decision.number)
     assert (row.tier, row.rules, row.forecast_ms) == (Tier.AREA, "priority,longcode", decision.forecast_ms)
     assert (row.refusal, row.line, row.segments, row.expires_ms) == ("", 0, 1, row.accepted_ms + 10_800_000)
-    assert entry.body is not None
-    assert (entry.body.text, entry.body.request_id) == ("Hello", row.request_id)
+    (body,) = entry.bodies
+    assert (body.text, body.request_id) == ("Hello", row.request_id)
     assert floor.accepted.counts == {("area",): 1}
 
 
@@ -99,10 +99,9 @@ async def test_what_a_request_says_reaches_its_messages_and_its_stored_body() ->
     )
     await floor.outbound.submit(submission._replace(request=asked))
     (message,) = floor.resolver.open.values()
-    request, body = message.request, floor.journal.committed[0].body
+    request, (body,) = message.request, floor.journal.committed[0].bodies
     assert (request.priority, request.patience_ms, request.on_unknown) == (Priority.URGENT, 5_000, OnUnknown.FAIL)
     assert message.expires_ms == request.accepted_ms + 60_000
-    assert body is not None
     assert body[3:] == (URL, "GET", 5_000, 60_000, "fail", "false", "192.0.2.1")
     assert floor.journal.committed[0].messages[0].reference == "order 7"
 
@@ -114,7 +113,7 @@ async def test_a_hundred_recipients_share_one_entry_and_one_body_and_know_of_eac
     (entry,) = floor.journal.committed
     assert [row.line for row in entry.messages] == list(range(100))
     assert [outcome.recipient for outcome in answer.stored] == list(OTHERS[:100])
-    assert {row.request_id for row in entry.messages} == {entry.body and entry.body.request_id}
+    assert {row.request_id for row in entry.messages} == {entry.bodies[0].request_id}
     per_number = {row.number: 0 for row in entry.messages}
     for row in entry.messages:
         per_number[row.number] += 1

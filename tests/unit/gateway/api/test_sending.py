@@ -100,8 +100,7 @@ async def test_a_good_callback_url_is_stored_as_it_was_checked_and_told() -> Non
         for _ in range(2):
             got = await api.post("Message/", {**BODY, "url": "HTTPS://Example.com:8443/a b?x=ü".replace(" ", "%20")})
             assert got.status == 202
-    body = floor.journal.committed[0].body
-    assert body is not None
+    (body,) = floor.journal.committed[0].bodies
     assert body.callback_url == "https://example.com:8443/a%20b?x=%C3%BC"
     assert [callback.sequence for callback in floor.callbacks] == [1, 1]
 
@@ -109,8 +108,7 @@ async def test_a_good_callback_url_is_stored_as_it_was_checked_and_told() -> Non
 async def test_who_asks_is_stored_with_the_request() -> None:
     async with served() as (floor, api):
         await api.post("Message/", BODY)
-    body = floor.journal.committed[0].body
-    assert body is not None
+    (body,) = floor.journal.committed[0].bodies
     assert body.requester_ip == "127.0.0.1"
 
 
