@@ -14,6 +14,8 @@ STAMP := $(VENV)/.setup-done
 LOAD_VENV := .venv-load
 LOAD_STAMP := $(LOAD_VENV)/.setup-done
 UV ?= $(BIN)/uv
+# The tests that follow `make check` run against what is compiled, which tests/compiled.py sees to.
+COMPILED_PYTEST := $(BIN)/python -m pytest -p tests.compiled
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --no-build-isolation --use-pep517
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -32,7 +34,7 @@ define stage
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test kill-test bench load open-loop coverage lock clean
+.PHONY: help setup compile run check test kill-test bench load open-loop coverage lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,7 +42,7 @@ help: ## list what can be made
 	@echo '  PORT=$(PORT) DATA=$(DATA) (run)   CYCLES=$(CYCLES) (kill-test)   PYTHON=$(PYTHON) (setup)   UPGRADE=--upgrade (lock)'
 	@echo '  SCENARIO=$(SCENARIO) (load)   MODE=$(MODE) (open-loop)   for both SECONDS=$(SECONDS) RATE= USERS= LINES= TARGET=demo.json SECRET='
 
-setup: $(STAMP) ## make the environment in .venv, hash-locked; quick the second time
+setup: compile ## make the environment in .venv, hash-locked, and compile; quick the second time
 
 # The build tools first, so that what comes only as source is built with a locked tool too.
 # The stamp goes last: an interrupted set-up is done again.
@@ -54,7 +56,11 @@ $(STAMP): pyproject.toml requirements-build.lock requirements-dev.lock
 	@PYTHONWARNINGS='ignore:Editable installation' $(INSTALL) --no-deps --editable .
 	@touch $@
 
-run: $(STAMP) ## start the gateway with demo data; Ctrl-C drains and stops it
+# What was compiled from other sources never runs: they are told by their fingerprint. See gateway/compiled.py.
+compile: $(STAMP) ## compile the message path of these sources, where there is a C compiler
+	@$(BIN)/python setup.py --quiet compile
+
+run: compile ## start the gateway with demo data; Ctrl-C drains and stops it
 	@exec $(BIN)/sendpool serve --demo --port $(PORT) --data '$(DATA)'
 
 check: $(STAMP) ## ruff, mypy strict, architecture, unit tests: under a minute
@@ -64,16 +70,18 @@ check: $(STAMP) ## ruff, mypy strict, architecture, unit tests: under a minute
 	$(call stage,architecture,$(BIN)/pytest -q $(STRUCTURE_TESTS))
 	$(call stage,unit tests,$(BIN)/pytest -q tests/unit)
 
-test: check ## set-up, check, then everything else: real PostgreSQL, whole processes, kill test
-	$(call stage,contract and integration tests,$(BIN)/pytest -m 'not kill' tests \
+test: check ## set-up, check, then everything else, compiled: real PostgreSQL, whole processes, kill test
+	$(call stage,compile,$(BIN)/python setup.py --quiet compile --strict)
+	$(call stage,unit tests compiled,$(COMPILED_PYTEST) -q tests/unit)
+	$(call stage,contract and integration tests,$(COMPILED_PYTEST) -m 'not kill' tests \
 		--ignore=tests/unit --ignore=tests/acceptance $(addprefix --ignore=,$(STRUCTURE_TESTS)))
-	$(call stage,acceptance tests,$(BIN)/pytest -m 'not kill' tests/acceptance)
+	$(call stage,acceptance tests,$(COMPILED_PYTEST) -m 'not kill' tests/acceptance)
 	$(call stage,kill test,SENDPOOL_TEST_CYCLES=$(CYCLES) $(BIN)/pytest -m kill)
 
-kill-test: $(STAMP) ## kill -9 under load, CYCLES times, and look for what was lost
+kill-test: compile ## kill -9 under load, CYCLES times, and look for what was lost
 	$(call stage,kill test,SENDPOOL_TEST_CYCLES=$(CYCLES) $(BIN)/pytest -m kill)
 
-bench: $(STAMP) ## measure, each figure beside its ceiling in the same run
+bench: compile ## measure, each figure beside its ceiling in the same run
 	@$(BIN)/python -m benchmarks
 
 # What Locust needs goes into an environment of its own: it replaces the I/O of the process it runs in.
@@ -87,10 +95,10 @@ $(LOAD_STAMP): requirements-build.lock requirements-load.lock
 GIVEN = --seconds $(SECONDS) $(if $(RATE),--rate $(RATE)) $(if $(LINES),--lines $(LINES)) \
 	$(if $(TARGET),--target '$(TARGET)') $(if $(SECRET),--secret '$(SECRET)')
 
-load: $(STAMP) $(LOAD_STAMP) ## load test by Locust: SCENARIO=single, bulk or reports; report in build/load
+load: compile $(LOAD_STAMP) ## load test by Locust: SCENARIO=single, bulk or reports; report in build/load
 	@$(BIN)/python -m loadtests.locusts $(SCENARIO) $(GIVEN) $(if $(USERS),--users $(USERS))
 
-open-loop: $(STAMP) ## load test at a fixed rate: MODE=single, hundred, bulk or reports; report in build/load
+open-loop: compile ## load test at a fixed rate: MODE=single, hundred, bulk or reports; report in build/load
 	@$(BIN)/python -m loadtests.open_loop --mode $(MODE) $(GIVEN)
 
 coverage: $(STAMP) ## which lines and branches the unit tests reach
@@ -102,8 +110,8 @@ coverage: $(STAMP) ## which lines and branches the unit tests reach
 # The versions of requirements-dev.lock hold for the others, so that what is tested is what runs.
 lock: ## write the lock files again (UPGRADE=--upgrade takes newer versions)
 	@command -v $(UV) >/dev/null || $(MAKE) setup
-	$(COMPILE) --group build -o requirements-build.lock
 	$(COMPILE) pyproject.toml --extra dev -o requirements-dev.lock
+	$(COMPILE) --group build -c requirements-dev.lock -o requirements-build.lock
 	$(COMPILE) pyproject.toml -c requirements-dev.lock -o requirements.lock
 	$(COMPILE) pyproject.toml --extra load -c requirements-dev.lock -o requirements-load.lock
 

@@ -1,4 +1,7 @@
-"""All benchmarks, one after another: `make bench`. Each says what it measures and what its goal is."""
+"""All benchmarks, one after another: `make bench`. Each says what it measures and what its goal is.
+
+python -m benchmarks [--plain]
+"""
 
 from __future__ import annotations
 
@@ -10,4 +13,4 @@ MODULES = ("benchmarks.decide", "benchmarks.journal", "benchmarks.accept")
 if __name__ == "__main__":
     for module in MODULES:
         print(f"== {module}", flush=True)
-        subprocess.run([sys.executable, "-m", module], check=True)
+        subprocess.run([sys.executable, "-m", module, *sys.argv[1:]], check=True)

@@ -1,6 +1,6 @@
 """Accepting over HTTP, durably, with lanes handing over in the same process, beside a bare handler.
 
-    python -m benchmarks.accept [--pairs 5] [--seconds 3] [--numbers 10000] [--handed-per-s 2000]
+    python -m benchmarks.accept [--pairs 5] [--seconds 3] [--numbers 10000] [--handed-per-s 2000] [--plain]
 
 * single: one recipient a request, 100 connections. The peer is an aiohttp handler that answers a fixed 202 and stores
   nothing, driven by the same client; runs are interleaved in pairs and the median ratio is told. Goal ≥ 0.5.
@@ -23,6 +23,7 @@ import orjson
 from benchmarks.client import NewRequest, Run, drive
 from benchmarks.gateway import POWERPACK, Gateway, cpu_seconds, free_port, gateway
 from benchmarks.wire import request_bytes
+from gateway.compiled import program
 from resolver.geography import AREA_CODES
 
 SINGLE_CONNECTIONS = 100
@@ -106,11 +107,14 @@ async def measure(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--plain", action="store_true", help="the sources as plain Python")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--numbers", type=int, default=10_000)
     parser.add_argument("--handed-per-s", type=int, default=2_000)
-    asyncio.run(measure(parser.parse_args()))
+    arguments = parser.parse_args()
+    print(f"program: {program()}", flush=True)
+    asyncio.run(measure(arguments))
 
 
 if __name__ == "__main__":

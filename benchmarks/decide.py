@@ -1,6 +1,6 @@
 """decide + apply per message, sticky on, in pools of 10², 10⁴ and 10⁶ numbers with an approved campaign.
 
-    python -m benchmarks.decide [--sizes 100,10000,1000000]
+    python -m benchmarks.decide [--sizes 100,10000,1000000] [--plain]
 
 Traffic is spread over the area codes of the pool as its numbers are, half of it to recipients written to before; what
 is decided leaves as the windows allow, so the pool is neither idle nor drowned. Time is virtual, 2,000 messages a
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from uuid_utils import uuid7
 
+from gateway.compiled import program
 from resolver.core import Resolver, Verdict
 from resolver.geography import AREA_CODES
 from resolver.model import (
@@ -113,8 +114,10 @@ class World:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--plain", action="store_true", help="the sources as plain Python")
     parser.add_argument("--sizes", default="100,10000,1000000")
     sizes = [int(size) for size in parser.parse_args().sizes.split(",")]
+    print(f"program: {program()}")
     worlds = [World(size) for size in sizes]
     for world in worlds:
         began = time.perf_counter()

@@ -25,6 +25,7 @@ from storage.database import Database
 from storage.embedded import embedded_server
 from storage.sealing import Vault, load_or_make_key
 
+PROGRAM = "gateway.cli" if "--plain" in sys.argv else "gateway"  # the former runs the sources as they are
 CARRIER = CarrierName("bench")
 POWERPACK = PowerpackId("0197a000-0000-7000-8000-000000000001")
 POOL = PoolId("0197a000-0000-7000-8000-000000000002")
@@ -80,7 +81,7 @@ async def gateway(*, numbers: int, handed_per_s: int, carrier: str = "", setting
         )
         port = free_port()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway", "serve", "--config", str(config), "--data", str(data), "--port", str(port)
+            sys.executable, "-m", PROGRAM, "serve", "--config", str(config), "--data", str(data), "--port", str(port)
         )  # fmt: skip
         try:
             await _wait_until_ready(port)

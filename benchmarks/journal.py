@@ -23,6 +23,7 @@ import structlog
 import uvloop
 
 from benchmarks.pairs import run_pairs
+from gateway.compiled import program
 from storage.database import Database
 from storage.embedded import embedded_server
 from storage.journal import Journal
@@ -119,10 +120,13 @@ async def measure(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--plain", action="store_true", help="the sources as plain Python")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--messages", type=int, default=10_000)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    uvloop.run(measure(parser.parse_args()))
+    arguments = parser.parse_args()
+    print(f"program: {program()}", flush=True)
+    uvloop.run(measure(arguments))
 
 
 if __name__ == "__main__":

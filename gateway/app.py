@@ -24,6 +24,7 @@ from gateway.assembly import Parts, Surroundings, assemble, guard_policy
 from gateway.carriers.carrier import Carrier
 from gateway.carriers.kinds import make_carrier
 from gateway.clock import SystemClock, SystemIds, seeded_chance
+from gateway.compiled import program
 from gateway.demo import FILE, Demo, ensure_demo, write_demo_file
 from gateway.dials import Dials
 from gateway.door import CannotListen, Door, address_of, bind
@@ -114,6 +115,7 @@ class Gateway:
     async def run(self, stopping: Stopping, watchdog: Watchdog) -> Exit:
         """Start, go on until something ends it, stop. Raises what makes a start impossible."""
         settings = self._settings
+        log.info("starting", program=program())
         for warning in settings.warnings:
             log.warning("a setting is not known", warning=warning)
         carriers = {  # before anything else: a bad option must disturb nobody

@@ -254,3 +254,7 @@ def _table(head: str, rows: list[tuple[str, ...]]) -> None:
     for row in rows:
         table.add_row(*row)
     Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from gateway.carriers.kinds import make_carrier
 from gateway.clock import SystemClock
+from gateway.compiled import is_compiled, program
 from gateway.fields import BadSetting
 from gateway.pressure import measure_room
 from gateway.settings import MIB, Settings
@@ -36,7 +37,7 @@ class Finding(NamedTuple):
 
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything; raises nothing that says something about the installation."""
-    findings = [*_settings(settings), *_carriers(settings)]
+    findings = [*_program(), *_settings(settings), *_carriers(settings)]
     try:
         make_data_folder(settings.storage.data)
         findings.extend(_disk(settings))
@@ -49,6 +50,10 @@ async def examine(settings: Settings) -> list[Finding]:
     except (BadSetting, StorageError) as error:
         findings.append(Finding(Level.BAD, "database", str(error)))
     return findings
+
+
+def _program() -> Iterator[Finding]:
+    yield Finding(Level.WELL if is_compiled() else Level.NOTE, "program", program())
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:

@@ -129,7 +129,7 @@ AREA_CODES: Final[Mapping[str, Location]] = MappingProxyType(
     {
         code: location
         for code, location in sorted(NUMBERING_PLAN.items())
-        if location.regions and not location.regions & area_codes.TERRITORIES.keys()
+        if location.regions and location.regions.isdisjoint(area_codes.TERRITORIES)
     }
 )
 """The 415 area codes of US states and Canadian provinces, in order."""

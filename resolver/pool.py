@@ -96,7 +96,7 @@ class Pool:
                 if long_code and self.row.local_connect:
                     if location.area_code in rungs.areas:
                         yield Rung(each, Tier.AREA, rungs.areas[location.area_code], None)
-                    for region in sorted(location.regions & rungs.regions.keys()):
+                    for region in sorted(region for region in location.regions if region in rungs.regions):
                         yield Rung(each, Tier.REGION, rungs.regions[region], None)
                 yield Rung(each, Tier.COUNTRY, rungs.country, rungs.soonest)
             neighbor = NEIGHBORS.get(location.country) if long_code else None

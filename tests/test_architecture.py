@@ -63,6 +63,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     storage.outbox
     storage.recovery
 
+    gateway.compiled
     gateway.fields
     gateway.settings
     gateway.clock

@@ -1,0 +1,105 @@
+"""Compiled modules are found by the fingerprint of their sources, and only by it."""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
+from pathlib import Path
+
+import pytest
+
+from gateway.compiled import fingerprint, modules_in, use_compiled
+
+SUFFIX = EXTENSION_SUFFIXES[0]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A program of three packages with one module each."""
+    (tmp_path / "setup.py").write_text("COMPILED = 'resolver.example'")
+    for package in ("gateway", "resolver", "storage"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "example.py").write_text("X = 1\n")
+    return tmp_path
+
+
+def put_compiled(tree: Path) -> Path:
+    folder = tree / "build" / "compiled" / fingerprint(tree)
+    (folder / "resolver").mkdir(parents=True)
+    (folder / "resolver" / f"example{SUFFIX}").touch()
+    (folder / f"group__mypyc{SUFFIX}").touch()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _finders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "meta_path", sys.meta_path.copy())
+
+
+def edit(tree: Path) -> None:
+    (tree / "storage" / "example.py").write_text("X = 2\n")
+
+
+def add(tree: Path) -> None:
+    (tree / "gateway" / "api").mkdir()
+    (tree / "gateway" / "api" / "more.py").touch()
+
+
+def remove(tree: Path) -> None:
+    (tree / "gateway" / "example.py").unlink()
+
+
+def rename(tree: Path) -> None:
+    (tree / "resolver" / "example.py").rename(tree / "resolver" / "sample.py")
+
+
+def move_a_line(tree: Path) -> None:
+    (tree / "resolver" / "example.py").write_text("")
+    (tree / "storage" / "example.py").write_text("X = 1\nX = 1\n")
+
+
+def list_another(tree: Path) -> None:
+    (tree / "setup.py").write_text("COMPILED = 'storage.example'")
+
+
+@pytest.mark.parametrize("change", [edit, add, remove, rename, move_a_line, list_another])
+def test_what_was_compiled_from_other_sources_is_not_found(tree: Path, change: object) -> None:
+    put_compiled(tree)
+    assert callable(change)
+    change(tree)
+    before = sys.meta_path.copy()
+    assert not use_compiled(tree)
+    assert sys.meta_path == before
+
+
+def test_what_is_no_source_changes_nothing(tree: Path) -> None:
+    before = fingerprint(tree)
+    (tree / "resolver" / "__pycache__").mkdir()
+    (tree / "resolver" / "__pycache__" / "example.pyc").touch()
+    (tree / "README.md").touch()
+    assert fingerprint(tree) == before
+
+
+def test_what_was_compiled_from_these_sources_is_found_before_them(tree: Path) -> None:
+    folder = put_compiled(tree)
+    assert use_compiled(tree)
+    finder = sys.meta_path[0]
+    spec = finder.find_spec("resolver.example", None)
+    assert spec is not None
+    assert isinstance(spec.loader, ExtensionFileLoader)
+    assert spec.origin == str(folder / "resolver" / f"example{SUFFIX}")
+    assert finder.find_spec("group__mypyc", None) is not None
+    assert finder.find_spec("storage.example", None) is None
+
+
+def test_a_module_may_not_have_been_imported_before(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_compiled(tree)
+    monkeypatch.setitem(sys.modules, "resolver.example", sys)
+    with pytest.raises(AssertionError, match=r"resolver\.example"):
+        use_compiled(tree)
+
+
+def test_extensions_for_another_python_are_not_taken(tree: Path) -> None:
+    folder = put_compiled(tree)
+    (folder / "resolver" / "other.cpython-399-x86_64-linux-gnu.so").touch()
+    assert sorted(modules_in(folder)) == ["group__mypyc", "resolver.example"]
