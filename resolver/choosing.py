@@ -92,7 +92,7 @@ def _by_thread(question: Question, thread: Thread, number: Number) -> Decision |
         return Refusal(
             RefusalCode.STICKY_AT_LIMIT,
             "The recipient's number is at its limit, and this powerpack refuses then.",
-            _binding_window(question, number, at_ms),
+            binding_window(question, number, at_ms),
             at_ms,
         )
     return _detour(question, thread, number, at_ms, is_open=open_, remap=policy is StickyAtLimit.REMAP)
@@ -180,7 +180,7 @@ def _last_resort(question: Question) -> Decision | Refusal:
     best = best or down
     if best is None:
         return Refusal(RefusalCode.NO_NUMBER, "The powerpack has no number that may send to this destination.")
-    return _no_capacity(question, best)
+    return no_capacity(question, best)
 
 
 def _soonest(candidates: Iterable[Candidate | None]) -> Candidate | None:
@@ -191,10 +191,10 @@ def _soonest(candidates: Iterable[Candidate | None]) -> Candidate | None:
     return best
 
 
-def _no_capacity(question: Question, best: Candidate) -> Refusal:
+def no_capacity(question: Question, best: Candidate) -> Refusal:
     """Which window binds, when it next has room, and how many numbers would have been enough."""
     (number, at_ms), validity_ms = best, question.latest_ms - question.now_ms
-    window = _binding_window(question, number, at_ms)
+    window = binding_window(question, number, at_ms)
     is_links = window == number.link.window.name
     return Refusal(
         RefusalCode.NO_CAPACITY,
@@ -228,10 +228,18 @@ def _numbers_enough(question: Question, like: Number) -> int:
 
 COUNTED_MAX: Final = 1_000
 LINK_DOWN: Final = "link_down"
+PAUSED: Final = "paused"
 
 _NEVER_MS: Final = 1 << 62
 _STICKY: Final = ("sticky",)
 _RULES: Final[dict[NumberType, tuple[str, ...]]] = {each: ("priority", each.value) for each in NumberType}
+
+
+def wait_for_resume(found: Decision | Refusal) -> Decision | Refusal:
+    """As it is decided in a powerpack that is paused: the message waits at the number it would have had."""
+    if isinstance(found, Refusal):
+        return found
+    return found._replace(forecast_ms=None, rules=(*found.rules, PAUSED), window=PAUSED)
 
 
 def forecast_of(question: Question, number: Number) -> int:
@@ -241,7 +249,7 @@ def forecast_of(question: Question, number: Number) -> int:
     return max(at_ms, number.link.free_ms(units, question.now_ms))
 
 
-def _binding_window(question: Question, number: Number, at_ms: int) -> str:
+def binding_window(question: Question, number: Number, at_ms: int) -> str:
     """The window that sets the forecast `at_ms`."""
     units = question.request.segments
     if number.link.free_ms(units, question.now_ms) >= at_ms:
@@ -250,5 +258,5 @@ def _binding_window(question: Question, number: Number, at_ms: int) -> str:
 
 
 def _decision(question: Question, number: Number, tier: Tier, at_ms: int, rules: tuple[str, ...]) -> Decision:
-    window = "" if at_ms <= question.now_ms else _binding_window(question, number, at_ms)
+    window = "" if at_ms <= question.now_ms else binding_window(question, number, at_ms)
     return Decision(number.number, tier, at_ms, rules, window)

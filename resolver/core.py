@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from resolver.choosing import Question, choose
+from resolver.alone import decide_alone
+from resolver.choosing import PAUSED, Question, choose, wait_for_resume
 from resolver.geography import locate
 from resolver.memory import Memory
 from resolver.model import (
@@ -24,6 +25,7 @@ from resolver.model import (
     Decision,
     Message,
     MessageId,
+    Pause,
     Phase,
     Priority,
     Refusal,
@@ -31,6 +33,7 @@ from resolver.model import (
     Request,
     Thread,
 )
+from resolver.pausing import is_paused
 from resolver.queues import Number
 from resolver.rebinding import rebind
 from resolver.sticky import join_thread, leave_thread
@@ -65,8 +68,13 @@ class Resolver(Memory):
         self, request: Request, recipient: E164, *, now_ms: int, chance: float, operator: str = ""
     ) -> Decision | Refusal:
         """Choose a number, or say why none; reads only. About 5 µs whatever the size of the pool."""
+        if request.source:
+            return decide_alone(
+                self.numbers, request, recipient, operator=operator, excluded_networks=self.excluded_networks,
+                now_ms=now_ms, latest_ms=now_ms + request.validity_ms,
+            )  # fmt: skip
         question = self.question(request, recipient, now_ms=now_ms, chance=chance, operator=operator)
-        return question if isinstance(question, Refusal) else choose(question)
+        return question if isinstance(question, Refusal) else _answer(question)
 
     def question(
         self, request: Request, recipient: E164, *, now_ms: int, chance: float, operator: str = ""
@@ -75,6 +83,8 @@ class Resolver(Memory):
         pool = self.pools.get(request.powerpack_id)
         if pool is None:
             return Refusal(RefusalCode.NO_NUMBER, "There is no such powerpack.")
+        if pool.row.pause is Pause.REFUSE:
+            return Refusal(RefusalCode.PAUSED, "The powerpack is paused, and takes no messages until it is resumed.")
         if recipient in pool.numbers:
             return Refusal(RefusalCode.DESTINATION_IS_SOURCE, "The recipient is a number of this powerpack.")
         location = locate(recipient)
@@ -92,7 +102,7 @@ class Resolver(Memory):
     def explain(self, request: Request, recipient: E164, *, now_ms: int, chance: float, operator: str = "") -> Trace:
         """`decide`, with how many candidates each filter left; O(size of the pool), for people."""
         question = self.question(request, recipient, now_ms=now_ms, chance=chance, operator=operator)
-        return Trace(question, []) if isinstance(question, Refusal) else explain(question, choose(question))
+        return Trace(question, []) if isinstance(question, Refusal) else explain(question, _answer(question))
 
     def apply(
         self,
@@ -106,13 +116,13 @@ class Resolver(Memory):
     ) -> Message:
         """Take a decision in: the message waits at its number, the thread follows. `commit` makes it ready to leave."""
         number = self.numbers[decision.number]
-        pool = self.pools[request.powerpack_id]
+        pool = self.pools.get(request.powerpack_id)
         message = Message(message_id, request, recipient, decision.number, decision.tier, now_ms + request.validity_ms)
         message.operator = operator
         self.enqueue(number, message, decision.forecast_ms, now_ms)
         self.open[message_id] = message
         self.expiries.add(message)
-        if pool.row.sticky_sender:
+        if pool is not None and pool.row.sticky_sender:
             message.thread, message.thread_before = pool.threads.follow(
                 recipient, decision.number, decision.tier, now_ms=now_ms, life_ms=pool.row.sticky_life_ms
             )
@@ -269,6 +279,8 @@ class Resolver(Memory):
             return Departure(Verdict.GIVEN_UP, now_ms)  # too old, or claimed for another carrier
         if not number.holds(message):
             return Departure(Verdict.GIVEN_UP, now_ms)  # the number was taken out, or disabled, since
+        if number.is_paused and not message.request.source:
+            return Departure(Verdict.GIVEN_UP, now_ms, PAUSED)
         units = message.request.segments
         lawful_ms = max(number.lawful_ms(units), link.window.lawful_ms(units))
         if lawful_ms > now_ms:
@@ -360,3 +372,8 @@ class Resolver(Memory):
     def wake_ms(self, carrier: CarrierName, *, now_ms: int) -> int | None:
         """When the lane of this carrier should look again; None when nothing waits for it."""
         return self.links[carrier].wake_ms(now_ms)
+
+
+def _answer(question: Question) -> Decision | Refusal:
+    found = choose(question)
+    return wait_for_resume(found) if is_paused(question.pool) else found

@@ -34,6 +34,7 @@ from resolver.model import (
     Tier,
 )
 from resolver.orphans import Orphans
+from resolver.pausing import change_powerpack, is_paused, set_paused
 from resolver.pool import Pool
 from resolver.queues import Number
 from resolver.registry import Registry
@@ -98,8 +99,8 @@ class Memory:
         pool = self.pools.get(row.powerpack_id)
         if pool is None:
             self.pools[row.powerpack_id] = Pool(row, self._registry.by_order, threads_max=self._threads_max)
-        else:
-            pool.change(row)
+        elif change_powerpack(pool, row):
+            self.improve(pool)
 
     def powerpack(self, powerpack_id: PowerpackId) -> PowerpackRow | None:
         """Its settings; None when there is no such powerpack."""
@@ -111,9 +112,8 @@ class Memory:
         pool = self.pools.pop(powerpack_id, None)
         if pool is not None:
             for number in list(pool.numbers.values()):
-                self._orphan_all(number)
                 pool.drop(number)
-                number.row = replace(number.row, powerpack_id=None)
+                self.put_number(replace(number.row, powerpack_id=None), now_ms=now_ms)
         ended = [each for each in self.orphans if each.request.powerpack_id == powerpack_id]
         for message in ended:
             self.leave(message)
@@ -133,6 +133,7 @@ class Memory:
         if pool is not None:
             pool.put(number)
             self.improve(pool)
+        set_paused(number, is_paused(pool))
         number.link.place(number, now_ms)
         return moved
 
@@ -145,7 +146,8 @@ class Memory:
         if pool is not None:
             pool.drop(number)
         number.row = replace(number.row, powerpack_id=None, state=NumberState.DISABLED)
-        moved = self._orphan_all(number)
+        moved = self._let_go(number)
+        set_paused(number, False)
         self._registry.drop(number_id, now_ms)
         return moved
 
@@ -242,18 +244,20 @@ class Memory:
         link, units = number.link, message.request.segments
         if forecast_ms is None or forecast_ms <= now_ms or forecast_ms <= link.free_ms(units, now_ms):
             message.booked = True
-            link.booked_segments += units
             number.booked_segments += units
+            if not number.is_paused:
+                link.booked_segments += units
         number.push(message)
 
     def move(self, message: Message, decision: Decision, *, now_ms: int) -> None:
         """Put a waiting message, or an orphan, into the queue of another number: it was decided again."""
         self._withdraw(message)
-        number, pool = self.numbers[decision.number], self.pools[message.request.powerpack_id]
+        number = self.numbers[decision.number]
         message.number, message.tier, message.rebound_ms = decision.number, decision.tier, now_ms
         message.phase = Phase.WAITING
         self.enqueue(number, message, decision.forecast_ms, now_ms)
         if message.thread is not None:  # so what is stored with the message tells it all, whatever is set by now
+            pool = self.pools[message.request.powerpack_id]
             message.thread, _ = pool.threads.follow(
                 message.recipient, decision.number, decision.tier, now_ms=now_ms, life_ms=pool.row.sticky_life_ms
             )
@@ -307,8 +311,9 @@ class Memory:
         """It waits for the link no longer."""
         if message.booked:
             message.booked = False
-            number.link.booked_segments -= message.request.segments
             number.booked_segments -= message.request.segments
+            if not number.is_paused:
+                number.link.booked_segments -= message.request.segments
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -321,6 +326,8 @@ class Memory:
         if self.orphans.discard(message):
             return
         number = self.numbers[message.number]
+        if number.stayed:
+            number.stayed.pop(message, None)
         if phase is Phase.RELEASED:
             self.free_slot(number, message)
         number.count(message, -1)
@@ -329,15 +336,20 @@ class Memory:
             number.retry_due(message)
         self.loosen(number)
 
-    def _orphan_all(self, number: Number) -> list[Message]:
-        """Take everything that waits out of a number's queue; answers what is durable of it, in accept order."""
-        moved = number.waiting_messages()
-        for message in moved:
+    def _let_go(self, number: Number) -> list[Message]:
+        """Take out of a number's queue what it no longer holds; answers what is durable of it, in accept order."""
+        moved: list[Message] = []
+        kept: list[Message] = []
+        for message in number.waiting_messages():
+            if number.holds(message):
+                kept.append(message)
+                continue
+            moved.append(message)
             number.count(message, -1)
             self.unbook(number, message)
             message.phase = Phase.WAITING
             self.orphans.add(message)
-        number.clear()
+        number.keep(kept)
         number.link.remove(number)
         return [message for message in moved if message.committed]
 
@@ -346,15 +358,16 @@ class Memory:
         return self.pools.get(powerpack_id) if powerpack_id is not None else None
 
     def _change_number(self, number: Number, row: NumberRow, limits: Limits, now_ms: int) -> list[Message]:
-        moved: list[Message] = []
-        if row.powerpack_id != number.row.powerpack_id or row.state is NumberState.DISABLED:
-            moved = self._orphan_all(number)
-        old = self._pool_of(number)
-        if old is not None and row.powerpack_id != number.row.powerpack_id:
+        old, was = self._pool_of(number), number.row
+        if old is not None and row.powerpack_id != was.powerpack_id:
             old.drop(number)
+        number.row = row
+        moved: list[Message] = []
+        has_moved = (row.account_id, row.powerpack_id) != (was.account_id, was.powerpack_id)
+        if has_moved or row.state is NumberState.DISABLED:
+            moved = self._let_go(number)
         if row.carrier != number.link.carrier:
             self._change_link(number, self._link(row.carrier), now_ms)
-        number.row = row
         number.change_limits(limits)
         return moved
 
@@ -371,9 +384,10 @@ class Memory:
         old = number.link
         old.remove(number)
         old.released_segments -= number.released_segments
-        old.booked_segments -= number.booked_segments
         link.released_segments += number.released_segments
-        link.booked_segments += number.booked_segments
+        if not number.is_paused:
+            old.booked_segments -= number.booked_segments
+            link.booked_segments += number.booked_segments
         number.link, number.link_since_ms = link, now_ms
         for others in (number.aside or {}).values():
             for message in others:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, NewType
+from typing import Final, NamedTuple, NewType
 
 AccountId = NewType("AccountId", str)
 """20 characters, `MA` and 18 upper-case letters or digits: Plivo's SDKs check the shape before they send."""
@@ -20,6 +20,8 @@ PoolId = NewType("PoolId", str)
 RequestId = NewType("RequestId", str)
 MessageId = NewType("MessageId", str)
 """UUIDv7 in text form; the day of acceptance follows from it."""
+NO_POWERPACK: Final = PowerpackId("")
+"""Of a message that names its source number itself."""
 E164 = NewType("E164", str)
 """A recipient, or one of our numbers (then it may be a short code's bare digits)."""
 CarrierName = NewType("CarrierName", str)
@@ -55,6 +57,7 @@ class Tier(StrEnum):
     COUNTRY = "country"
     NEIGHBOR = "neighbor"
     SOONEST = "soonest"  # nobody within recommendation and patience: the soonest of all that were eligible
+    SOURCE = "source"  # the request names the number itself
     NONE = "none"  # refused: no number
 
 
@@ -79,6 +82,14 @@ class NumberState(StrEnum):
     DISABLED = "disabled"
 
 
+class Pause(StrEnum):
+    """Whether a powerpack is paused: what waits stays in any case, new messages wait too or are refused."""
+
+    NONE = ""
+    WAIT = "wait"
+    REFUSE = "refuse"
+
+
 class RefusalCode(StrEnum):
     """Why no message may be sent; stable, listed in docs/refusals.md."""
 
@@ -91,9 +102,12 @@ class RefusalCode(StrEnum):
     NO_CAPACITY = "no_capacity"
     NO_NUMBER = "no_number"
     STICKY_AT_LIMIT = "sticky_at_limit"
+    PAUSED = "paused"
 
 
-STATE_REFUSALS = frozenset({RefusalCode.NO_CAPACITY, RefusalCode.NO_NUMBER, RefusalCode.STICKY_AT_LIMIT})
+STATE_REFUSALS = frozenset(
+    {RefusalCode.NO_CAPACITY, RefusalCode.NO_NUMBER, RefusalCode.STICKY_AT_LIMIT, RefusalCode.PAUSED}
+)
 """Refusals that depend on the pool's state, not on the request's shape: stored as failed unless `refuse-now`."""
 
 
@@ -155,6 +169,7 @@ class PowerpackRow:
     application_type: str = ""
     application_id: str = ""
     created_ms: int = 0
+    pause: Pause = Pause.NONE
 
 
 @dataclass(slots=True)
@@ -163,7 +178,7 @@ class Request:
 
     request_id: RequestId
     account_id: AccountId
-    powerpack_id: PowerpackId
+    powerpack_id: PowerpackId  # NO_POWERPACK where `source` is named
     text: str
     segments: int  # parts the text costs
     service: Service = Service.SMS
@@ -177,13 +192,14 @@ class Request:
     log: str = "true"
     requester_ip: str = ""
     accepted_ms: int = 0
+    source: E164 = E164("")  # the account's number it is to be sent from; "": one of the powerpack's is chosen
 
 
 class Decision(NamedTuple):
     """A number was chosen. `forecast_ms` says when the message is expected to leave; never the law.
 
-    None: it waits for a link that is down. `rules` are the codes of what decided, in order, for the trace;
-    `window` names the window that binds (`""` when it can leave at once).
+    None: it waits for a link that is down, or for its powerpack to be resumed, as `window` says. `rules` are the codes
+    of what decided, in order, for the trace; `window` names the window that binds (`""` when it can leave at once).
     """
 
     number: E164

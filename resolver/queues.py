@@ -7,6 +7,8 @@ Invariants of a `Number`
   to the head, so cancelling and deciding again cost O(1).
 * While a message waits aside for its retry, messages to the same recipient accepted after it wait behind it and no
   others do: `aside` holds both, by recipient and in accept order.
+* While its powerpack is paused, its head is the first message that named the number itself; what stands before that is
+  in `stayed`.
 * Charges are made by `hand_over` alone, at the actual instant, and only when every window allows it.
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Iterable
 from typing import Protocol
 
 from resolver.limits import NO_RECOMMENDATION, padded_span_ms
@@ -35,9 +38,10 @@ class Number:
 
     __slots__ = (
         "aside", "booked_segments", "bulk", "day", "day_law", "day_recommended", "due_ms", "entry", "front",
-        "is_touched", "last_used_ms", "link", "link_since_ms", "messages", "number", "order", "parts", "placed", "rate",
-        "released_bulk_segments", "released_messages", "released_segments", "row", "segments", "stamp", "tally", "turn",
-        "urgent", "urgent_messages", "urgent_segments", "version",
+        "is_paused", "is_touched", "last_used_ms", "link", "link_since_ms", "messages", "number", "order",
+        "own_messages", "own_segments", "parts", "placed", "rate", "released_bulk_segments", "released_messages",
+        "released_segments", "row", "segments", "stamp", "stayed", "tally", "turn", "urgent", "urgent_messages",
+        "urgent_segments", "version",
     )  # fmt: skip
 
     def __init__(self, row: NumberRow, limits: Limits, link: Link[Number], *, order: int) -> None:
@@ -68,7 +72,10 @@ class Number:
         self.segments = self.messages = 0
         self.urgent_segments = self.urgent_messages = 0
         self.released_segments = self.released_messages = self.released_bulk_segments = 0
-        self.booked_segments = 0  # its part of the link's
+        self.booked_segments = 0  # its part of the link's, unless it is paused
+        self.own_segments = self.own_messages = 0  # the part that named this number itself, without a powerpack
+        self.is_paused = False  # its powerpack is: what named the number itself leaves all the same
+        self.stayed: dict[Message, None] | None = None  # what such messages went past
 
     def change_limits(self, limits: Limits) -> None:
         """Other limits at once; what was used stays used."""
@@ -152,6 +159,13 @@ class Number:
                 return day_ms
         return at_ms
 
+    def forecast_past_pause_ms(self, units: int, now_ms: int) -> int:
+        """While it is paused: when a message that names the number itself is expected to leave."""
+        at_ms = self.rate.forecast_ms(self.own_segments, units, now_ms)
+        if self.day_law is not None:
+            return max(at_ms, self.day_law.forecast_ms(self.own_messages, 1, now_ms))
+        return at_ms
+
     def must_wait(self, units: int) -> bool:
         """Whether only the hand-over of what holds a slot can tell when `units` more may leave.
 
@@ -173,26 +187,17 @@ class Number:
 
     def holds(self, message: Message) -> bool:
         """Whether a message may wait here."""
-        row = self.row
-        return row.powerpack_id == message.request.powerpack_id and row.state is not NumberState.DISABLED
+        row, request = self.row, message.request
+        if request.source:
+            return row.account_id == request.account_id and row.state is not NumberState.DISABLED
+        return row.powerpack_id == request.powerpack_id and row.state is not NumberState.DISABLED
 
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def push(self, message: Message) -> None:
         """Put a newly decided message at the end of its queue."""
-        units = message.request.segments
-        if message.request.priority is Priority.URGENT:
-            if self.urgent is None:
-                self.urgent = deque()
-            self.urgent.append(message)
-            self.urgent_segments += units
-            self.urgent_messages += 1
-        else:
-            if self.bulk is None:
-                self.bulk = deque()
-            self.bulk.append(message)
-        self.segments += units
-        self.messages += 1
+        self._queue_of(message).append(message)
+        self.count(message, 1)
 
     def count(self, message: Message, sign: int) -> None:
         """Add (1) or take away (-1) a message from what has not been handed over."""
@@ -202,6 +207,9 @@ class Number:
         if message.request.priority is Priority.URGENT:
             self.urgent_segments += units
             self.urgent_messages += sign
+        if message.request.source:
+            self.own_segments += units
+            self.own_messages += sign
 
     def head(self) -> Message | None:
         """The message that leaves next, after dropping what no longer waits here; None when nothing does."""
@@ -212,7 +220,13 @@ class Number:
             message = queue[0]
             waits_here = message.phase is Phase.WAITING and message.number == self.number
             if waits_here and not (self.aside and self._waits_behind(message)):
-                return message
+                if not self.is_paused or message.request.source:
+                    return message
+                if not self.own_messages:
+                    return None
+                if self.stayed is None:
+                    self.stayed = {}
+                self.stayed[message] = None
             self._drop_head(queue)
 
     def take(self, message: Message) -> None:
@@ -277,15 +291,36 @@ class Number:
     def waiting_messages(self) -> list[Message]:
         """Everything that waits here or aside, in accept order; O(n log n) in what waits. Not what holds a slot."""
         found: dict[Message, None] = {}
-        for queue in (self.front, self.urgent, self.bulk, *(self.aside or {}).values()):
+        for queue in (self.front, self.urgent, self.bulk, self.stayed, *(self.aside or {}).values()):
             for message in queue or ():
                 if message.phase in (Phase.WAITING, Phase.ASIDE) and message.number == self.number:
                     found[message] = None
         return sorted(found, key=_accept_order)
 
-    def clear(self) -> None:
-        """Forget what waits: all of it has been taken out."""
-        self.urgent = self.bulk = self.front = self.aside = None
+    def keep(self, messages: Iterable[Message]) -> None:
+        """Let only these, of what waits here, wait on; in accept order. What was taken out is counted out already."""
+        self.urgent = self.bulk = self.front = self.aside = self.stayed = None
+        for message in messages:
+            if message.phase is Phase.ASIDE:
+                self.put_aside(message)
+            else:
+                self._queue_of(message).append(message)
+
+    def resume(self) -> None:
+        """What stayed may leave again, ahead of what came later."""
+        self.is_paused = False
+        stayed, self.stayed = self.stayed, None
+        for message in sorted(stayed or (), key=_accept_order, reverse=True):
+            self._queue_of(message).appendleft(message)
+
+    def _queue_of(self, message: Message) -> deque[Message]:
+        if message.request.priority is Priority.URGENT:
+            if self.urgent is None:
+                self.urgent = deque()
+            return self.urgent
+        if self.bulk is None:
+            self.bulk = deque()
+        return self.bulk
 
     def _next_queue(self) -> deque[Message] | list[Message] | None:
         if self.front:

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from heapq import merge
 from typing import Final
 
-from resolver.choosing import Question, choose, choose_anew
+from resolver.alone import decide_alone
+from resolver.choosing import Question, choose, choose_anew, wait_for_resume
 from resolver.geography import locate
 from resolver.memory import Memory
 from resolver.model import E164, CarrierName, Decision, Message, Phase, Priority, Refusal, Tier
+from resolver.pausing import is_paused
 from resolver.pool import Pool
 from resolver.queues import Number
 from resolver.windows import Window
@@ -60,6 +62,9 @@ def rebind(memory: Memory, *, now_ms: int, chance: float, most: int) -> Moved:
         pool = memory.improving.popleft()
         if memory.pools.get(pool.row.powerpack_id) is not pool:
             continue
+        if is_paused(pool):  # nothing leaves sooner now; who resumes it has it looked at again
+            pool.backlog, pool.better = None, False
+            continue
         if pool.backlog is None:
             pool.better = False
             pool.backlog = _backlog(pool, now_ms)
@@ -78,13 +83,19 @@ def rebind(memory: Memory, *, now_ms: int, chance: float, most: int) -> Moved:
 
 
 def _settle_orphan(memory: Memory, message: Message, moved: Moved, *, now_ms: int, chance: float) -> None:
-    pool = memory.pools.get(message.request.powerpack_id)
-    if pool is None or message.expires_ms <= now_ms:
-        return  # who deleted its powerpack ends it, or its validity has
-    question = _question(memory, pool, message, now_ms, chance)
-    if question is None:
-        return
-    found = choose(question)
+    if message.expires_ms <= now_ms:
+        return  # its validity ends it
+    if message.request.source:
+        found = decide_alone(
+            memory.numbers, message.request, message.recipient, operator=message.operator,
+            excluded_networks=memory.excluded_networks, now_ms=now_ms, latest_ms=message.expires_ms,
+        )  # fmt: skip
+    else:
+        pool = memory.pools.get(message.request.powerpack_id)
+        question = _question(memory, pool, message, now_ms, chance) if pool is not None else None
+        if pool is None or question is None:
+            return  # who deleted its powerpack ends it
+        found = wait_for_resume(choose(question)) if is_paused(pool) else choose(question)
     if isinstance(found, Refusal):
         memory.leave(message)
     else:
@@ -152,6 +163,8 @@ def _look_at(
     number = pool.numbers.get(message.number)
     if number is None or not message.committed or message.phase is not Phase.WAITING or message in memory.orphans:
         return
+    if message.request.source:
+        return  # it stays with the number it named
     tail_ms = number.forecast_ms(message.request.priority is Priority.URGENT, 1, now_ms)
     at_ms = min(at_ms, max(tail_ms, number.link.free_ms(1, now_ms)))  # others may have gone out of its way
     if (

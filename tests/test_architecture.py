@@ -30,7 +30,9 @@ READING_ORDER: tuple[str, ...] = tuple(
     resolver.preference
     resolver.groups
     resolver.pool
+    resolver.pausing
     resolver.choosing
+    resolver.alone
     resolver.trace
     resolver.expiries
     resolver.registry

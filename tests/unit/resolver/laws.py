@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from resolver.core import Resolver
-from resolver.model import Phase, Priority
+from resolver.model import Pause, Phase, Priority
 
 
 @dataclass
@@ -57,6 +57,8 @@ def check_counts(resolver: Resolver) -> None:
         found[number, "urgent_segments"] += units * urgent
         found[number, "urgent_messages"] += urgent
         found[number, "booked_segments"] += units * message.booked
+        found[number, "own_segments"] += units * bool(message.request.source)
+        found[number, "own_messages"] += bool(message.request.source)
         if message.phase is Phase.RELEASED:
             found[number, "released_segments"] += units
             found[number, "released_messages"] += 1
@@ -65,15 +67,20 @@ def check_counts(resolver: Resolver) -> None:
         for name in COUNTS:
             assert getattr(each, name) == found[each.number, name], (each.number, name)
         head = each.head()
+        pool = resolver.pools.get(each.row.powerpack_id) if each.row.powerpack_id is not None else None
+        assert each.is_paused is (pool is not None and pool.row.pause is not Pause.NONE)
+        assert each.is_paused or each.stayed is None
+        assert head is None or head.request.source or not each.is_paused
+        assert all(kept.phase is Phase.WAITING and kept.number == each.number for kept in each.stayed or ())
         if head is not None and head.committed:
             assert each.placed is not None or each.must_wait(head.request.segments), f"{each.number} is stuck"
     for link in resolver.links.values():
         on_it = [each for each in resolver.numbers.values() if each.link is link]
-        assert link.booked_segments == sum(each.booked_segments for each in on_it)
+        assert link.booked_segments == sum(each.booked_segments for each in on_it if not each.is_paused)
         assert link.released_segments == sum(each.released_segments for each in on_it)
 
 
 COUNTS = (
     "segments", "messages", "urgent_segments", "urgent_messages", "released_segments", "released_messages",
-    "released_bulk_segments", "booked_segments",
+    "released_bulk_segments", "booked_segments", "own_segments", "own_messages",
 )  # fmt: skip

@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resolver.model import CarrierName, NumberState, Phase, Priority, Service
+from resolver.model import NO_POWERPACK, CarrierName, NumberState, Pause, Phase, Priority, Service
 from tests.unit.resolver.floor import (
     CARRIER,
     LOS_ANGELES,
@@ -45,6 +45,12 @@ REQUESTS = [
 ]
 
 
+REQUESTS += [
+    replace(REQUESTS[place], powerpack_id=NO_POWERPACK, source=row.number)
+    for row, place in zip(ROWS * 2, (0, 2, 3, 5, 8, 12, 14, 17, 18, 20, 23, 29), strict=True)
+]
+
+
 class Driver:
     """Does one thing after another to a world."""
 
@@ -65,6 +71,7 @@ class Driver:
             *[self.accept] * 8, *[self.commit] * 4, *[self.lane] * 8, *[self.depart] * 8, *[self.answer] * 8,
             *[self.wait] * 10, self.stall, self.cancel, self.cancel_many, self.expire, self.unknown, self.report,
             self.rate, self.up_or_down, self.edit, self.drop_or_add, self.rebind, self.rebind, self.restart,
+            self.pause, self.resume,
         ]  # fmt: skip
 
     def step(self) -> None:
@@ -158,6 +165,12 @@ class Driver:
 
     def rebind(self) -> None:
         self.world.rebind(most=self.random.choice([1, 5, 100]))
+
+    def pause(self) -> None:
+        self.world.set_pause(self.random.choice([Pause.WAIT, Pause.WAIT, Pause.REFUSE]))
+
+    def resume(self) -> None:
+        self.world.set_pause(Pause.NONE)
 
     def restart(self) -> None:
         if self.random.random() < 0.3:

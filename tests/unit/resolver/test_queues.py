@@ -168,7 +168,9 @@ def test_waiting_messages_are_all_that_wait_in_accept_order():
     aside(number, retried)
     assert number.head() is not None
     assert number.waiting_messages() == [*messages[:3], *messages[4:]]
-    number.clear()
+    number.keep([retried, messages[4]])
+    assert number.waiting_messages() == [retried, messages[4]]
+    number.keep([])
     assert number.waiting_messages() == []
     assert number.head() is None
 

@@ -20,6 +20,7 @@ from resolver.model import (
     Message,
     MessageId,
     NumberRow,
+    Pause,
     Phase,
     PowerpackRow,
     Refusal,
@@ -194,6 +195,8 @@ class World:
         """A released message has overtaken nobody of its number and priority, but for retries and those behind one."""
         if stays.number != gone.number or stays in self.resolver.orphans:
             return
+        if self.resolver.numbers[gone.number].is_paused and not stays.request.source:
+            return  # what names its number itself goes past what stays
         if gone.message_id in self.went_back or stays.message_id in self.went_back:
             return  # retries go first, and with them what waited behind them, in accept order
         if stays.request.priority is not gone.request.priority:
@@ -247,6 +250,8 @@ class World:
         stored = self.stored[message.message_id]
         assert not stored.fate, f"{message.message_id} was handed over after it had ended: {stored.fate}"
         assert not message.cancelled
+        assert message.request.source or not self.powerpack.pause
+        assert message.request.source in ("", message.number)
         assert self.now_ms < message.expires_ms
         assert self.now_ms - message.claimed_ms <= CLAIM_GOOD_MS
         attempt.handed_ms = self.now_ms
@@ -345,7 +350,8 @@ class World:
         return moved
 
     def _write(self, kind: str, stored: Stored, *, at_ms: int) -> None:
-        self.journal.append(Entry(kind, at_ms, stored.recipient, stored.number, stored.tier, stored.rules))
+        if not stored.request.source:  # recovery reads those of powerpacks only
+            self.journal.append(Entry(kind, at_ms, stored.recipient, stored.number, stored.tier, stored.rules))
 
     def _join(self, message: Message) -> None:
         self.joins += 1
@@ -376,6 +382,10 @@ class World:
 
     def set_sticky(self, sticky_sender: bool) -> None:
         self.powerpack = replace(self.powerpack, sticky_sender=sticky_sender)
+        self.resolver.put_powerpack(self.powerpack)
+
+    def set_pause(self, pause: Pause) -> None:
+        self.powerpack = replace(self.powerpack, pause=pause)
         self.resolver.put_powerpack(self.powerpack)
 
     def set_rate(self, carrier: CarrierName, segments_per_s: int) -> None:
@@ -453,6 +463,7 @@ class World:
     def drain(self, *, rounds_max: int = 5_000) -> None:
         """Let everything end: links up, answers good, time as far as it takes."""
         self.commit()
+        self.set_pause(Pause.NONE)
         for carrier in self.rates:
             self.set_up(carrier, True)
         for _ in range(rounds_max):
