@@ -163,10 +163,13 @@ class Attempts:
         self._resolver.settle_ended(message, now_ms=now_ms)
 
     def _policy_of(self, message: Message) -> OnUnknown:
-        row = self._resolver.powerpack(message.request.powerpack_id)
+        request = message.request
+        if request.source:
+            return request.on_unknown or OnUnknown.RESEND
+        row = self._resolver.powerpack(request.powerpack_id)
         if row is None:  # deleted: nothing of it is sent any more
             return OnUnknown.FAIL
-        return message.request.on_unknown or row.on_unknown
+        return request.on_unknown or row.on_unknown
 
     def _leave_unknown(self, message: Message, carrier: CarrierName, failure: Failure) -> None:
         message.retries += 1

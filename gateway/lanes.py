@@ -208,7 +208,7 @@ class Lane:
             case Verdict.ENDED:
                 self._attempts.ended(message, self.name, departure.reason)
             case Verdict.GIVEN_UP:
-                self._attempts.given_up(message, self.name, STALE)
+                self._attempts.given_up(message, self.name, departure.reason or STALE)
             case Verdict.GONE:
                 self._attempts.gone(message, self.name, attempt)
         self._free(message)

@@ -58,6 +58,7 @@ REFUSAL_CODES: Final[Mapping[RefusalCode, str]] = {
     RefusalCode.NO_CAPACITY: "420",
     RefusalCode.STICKY_AT_LIMIT: "420",
     RefusalCode.NO_NUMBER: "90",
+    RefusalCode.PAUSED: "90",
 }
 """Plivo's error code of a message that failed because of the pool's state."""
 
@@ -126,12 +127,12 @@ class Outbound:
         if refusal is not None:
             self._refused.add(refusal.code)
             raise NotAccepted(refusal.code, refusal.detail)
-        self._check_powerpack(request)
+        self._check_sender(request)
         recipients, invalid, duplicates = await self._check_recipients(submission.destinations)
         if not recipients:
             raise NotAccepted(invalid[0].refusal.code, _all_invalid(invalid))
         await self._wait_until_ready(len(recipients))
-        self._check_powerpack(request)  # it may have been deleted meanwhile
+        self._check_sender(request)  # it may have been deleted meanwhile
         request.request_id = RequestId(self._ids.new())
         request.segments, request.accepted_ms = measure(request.text).segments, self._clock.now_ms()
         batch = _Batch(self, request)
@@ -157,7 +158,15 @@ class Outbound:
             raise JournalUnavailable("the request was not stored")
         return answer
 
-    def _check_powerpack(self, request: Request) -> None:
+    def _check_sender(self, request: Request) -> None:
+        """The powerpack, or the number that is named, must be the account's."""
+        if request.source:
+            numbers = self._pools.numbers
+            number = numbers.get(request.source) or numbers.get(E164(request.source.removeprefix("+")))
+            if number is None or number.account_id != request.account_id:
+                raise NotAccepted("src_not_allowed")
+            request.source = number.number
+            return
         row = self._pools.powerpacks.get(request.powerpack_id)
         if row is None or row.account_id != request.account_id:
             raise NotAccepted("not_found", "there is no such powerpack")
@@ -230,7 +239,7 @@ class Outbound:
         request = batch.request
         message_id = MessageId(self._ids.new())
         expires_ms = request.accepted_ms + request.validity_ms
-        message = Message(message_id, request, recipient, NO_NUMBER, Tier.NONE, expires_ms)
+        message = Message(message_id, request, recipient, request.source or NO_NUMBER, Tier.NONE, expires_ms)
         batch.stored.append(Outcome(message_id, recipient, refusal))
         batch.entry.messages.append(failed_row(message, line, refusal))
         self._facts.record(

@@ -23,6 +23,7 @@ from gateway.facts import Facts
 from resolver.core import Resolver
 from resolver.model import (
     E164,
+    NO_POWERPACK,
     AccountId,
     CarrierName,
     Message,
@@ -241,9 +242,13 @@ class Pools:
             self.members.setdefault(row.powerpack_id, {})[row.number] = row
 
     def _put_powerpack(self, row: PowerpackRow) -> None:
-        if self.powerpacks.get(row.powerpack_id) != row:
+        was = self.powerpacks.get(row.powerpack_id)
+        if was != row:
             self._keep_powerpack(row)
             self._resolver.put_powerpack(row)
+            if was is not None and was.pause is not row.pause:
+                for carrier in {member.carrier for member in self.members[row.powerpack_id].values()}:
+                    self._wake(carrier)
 
     def _put_number(self, row: NumberRow) -> None:
         if self.numbers.get(row.number) != row:
@@ -311,7 +316,7 @@ class Pools:
         """Take out messages of a powerpack that is gone: come back from a lane, or from before a restart."""
         if len(self._resolver.orphans):
             looked_at = islice(self._resolver.orphans, LOOKED_AT_IN_A_TICK)
-            gone = {each.request.powerpack_id for each in looked_at} - self.powerpacks.keys()
+            gone = {each.request.powerpack_id for each in looked_at} - self.powerpacks.keys() - {NO_POWERPACK}
             for powerpack_id in sorted(gone):
                 self._end(self._resolver.drop_powerpack(powerpack_id, now_ms=self._clock.now_ms()))
 

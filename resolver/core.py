@@ -259,11 +259,11 @@ class Resolver(Memory):
         self.expiries.add(message)
         if number.holds(message):
             number.put_front(message)
-            self.loosen(number)
         else:
             number.count(message, -1)
             self.unbook(number, message)
             self.orphans.add(message)
+        self.loosen(number)
 
     def depart(self, message: Message, *, now_ms: int) -> Departure:
         """The only door out, in the same loop turn as the write. `GO` turns the slot into the actual time."""

@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 import asyncpg
 
-from resolver.model import E164, AccountId, NumberRow, PowerpackId, PowerpackRow
+from resolver.model import E164, AccountId, CarrierName, NumberRow, PowerpackId, PowerpackRow
 from storage.catalog_rows import (
     AccountRow,
     ApplicationRow,
+    CarrierRow,
     account_of,
     application_of,
+    carrier_of,
     limits_object,
     number_object,
     number_of,
@@ -34,6 +36,7 @@ from storage.sealing import Vault, token_hash
 __all__ = [
     "AccountRow",
     "ApplicationRow",
+    "CarrierRow",
     "Catalog",
     "CatalogRows",
     "Change",
@@ -80,6 +83,7 @@ class CatalogRows(NamedTuple):
     applications: list[ApplicationRow]
     powerpacks: list[PowerpackRow]
     numbers: list[NumberRow]
+    carriers: Sequence[CarrierRow] = ()
 
 
 class Catalog:
@@ -96,6 +100,7 @@ class Catalog:
                 [application_of(record) for record in await connection.fetch(QUERIES["list_applications"])],
                 [powerpack_of(record) for record in await connection.fetch(QUERIES["list_powerpacks"])],
                 [number_of(record) for record in await connection.fetch(QUERIES["list_numbers"])],
+                [carrier_of(record) for record in await connection.fetch(QUERIES["list_carriers"])],
             )
 
     async def listen(self, on_change: Callable[[Change], Awaitable[None]]) -> None:
@@ -249,6 +254,29 @@ class Catalog:
         """Raises NotFound."""
         async with self._edit([Change("number", number, account_id)]) as connection:
             _found(await connection.execute(QUERIES["delete_number"], account_id, number))
+
+    # --- Carriers -----------------------------------------------------------------------------------------------------
+
+    async def find_carrier(self, carrier: CarrierName) -> CarrierRow:
+        """What was told of a carrier; the settings alone know whether there is one."""
+        async with self._database.side() as connection:
+            record = await connection.fetchrow(QUERIES["find_carrier"], carrier)
+        return CarrierRow(carrier) if record is None else carrier_of(record)
+
+    async def pause_carrier(self, carrier: CarrierName, paused: bool) -> None:
+        """Let what waits for it stay, or leave again."""
+        async with self._edit([Change("carrier", carrier)]) as connection:
+            await connection.execute(QUERIES["pause_carrier"], carrier, paused)
+
+    async def order_cancel(self, carrier: CarrierName, *, now_ms: int) -> int:
+        """Have what waits for it cancelled; the order is done once its `cancelled_ms` is no less than the answer."""
+        async with self._edit([Change("carrier", carrier)]) as connection:
+            return int(await connection.fetchval(QUERIES["order_cancel"], carrier, now_ms))
+
+    async def note_cancelled(self, carrier: CarrierName, *, cancel_ms: int, cancelled: int, in_flight: int) -> None:
+        """Say that an order was carried out."""
+        async with self._database.side() as connection:
+            await connection.execute(QUERIES["note_cancelled"], carrier, cancel_ms, cancelled, in_flight)
 
     @asynccontextmanager
     async def _edit(self, changes: list[Change]) -> AsyncIterator[Session]:

@@ -15,6 +15,7 @@ from resolver.model import (
     NumberState,
     NumberType,
     OnUnknown,
+    Pause,
     PoolId,
     PowerpackId,
     PowerpackRow,
@@ -50,6 +51,18 @@ class ApplicationRow:
     message_url: str = ""
     message_method: str = "POST"
     created_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierRow:
+    """What an administrator has told of a carrier."""
+
+    carrier: CarrierName
+    paused: bool = False
+    cancel_ms: int = 0  # what was accepted until then, and waits for it, is to be cancelled
+    cancelled_ms: int = 0  # the latest `cancel_ms` that is done
+    cancelled: int = 0  # how many that ended
+    in_flight: int = 0  # how many of them had been handed over, and had no answer
 
 
 def account_of(record: Record, vault: Vault) -> AccountRow:
@@ -92,6 +105,7 @@ def powerpack_of(record: Record) -> PowerpackRow:
         application_type=record["application_type"],
         application_id=record["application_id"],
         created_ms=record["created_ms"],
+        pause=Pause(record["pause"]),
     )
 
 
@@ -110,6 +124,18 @@ def powerpack_settings(row: PowerpackRow) -> tuple[object, ...]:
         row.on_unknown,
         row.application_type,
         row.application_id,
+        row.pause,
+    )
+
+
+def carrier_of(record: Record) -> CarrierRow:
+    return CarrierRow(
+        CarrierName(record["carrier"]),
+        paused=record["paused"],
+        cancel_ms=record["cancel_ms"],
+        cancelled_ms=record["cancelled_ms"],
+        cancelled=record["cancelled"],
+        in_flight=record["in_flight"],
     )
 
 

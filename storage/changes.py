@@ -28,7 +28,7 @@ RECONNECT_MS_MIN, RECONNECT_MS_MAX = 100, 2_000
 class Change(NamedTuple):
     """What was edited, made or deleted: look it up again. `id` is empty for `all`."""
 
-    kind: str  # account, application, powerpack, number, all
+    kind: str  # account, application, powerpack, number, carrier, all
     id: str = ""
     account_id: str = ""
 

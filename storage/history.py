@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from resolver.model import E164, CarrierName, Message, OnUnknown, Phase, Priority, Request, Service, Tier
+from resolver.model import (
+    E164,
+    NO_POWERPACK,
+    CarrierName,
+    Message,
+    OnUnknown,
+    Phase,
+    Priority,
+    Request,
+    Service,
+    Tier,
+)
 from storage.records import SETTLES, BodyRow, FactKind, FactRow, MessageRow, OutcomeRow, State, fold
 
 if TYPE_CHECKING:
@@ -107,9 +118,10 @@ def request_of(row: MessageRow, body: BodyRow) -> Request:
     """The request a message belongs to. Raises ValueError for a word that is not known."""
     on_unknown = OnUnknown(body.on_unknown) if body.on_unknown else None
     return Request(
-        row.request_id, row.account_id, row.powerpack_id, body.text, row.segments, Service(row.service),
-        Priority(row.priority), body.patience_ms, body.validity_ms, on_unknown, row.reference, body.callback_url,
-        body.callback_method, body.log, body.requester_ip, row.accepted_ms,
+        row.request_id, row.account_id, row.powerpack_id or NO_POWERPACK, body.text, row.segments,
+        Service(row.service), Priority(row.priority), body.patience_ms, body.validity_ms, on_unknown, row.reference,
+        body.callback_url, body.callback_method, body.log, body.requester_ip, row.accepted_ms,
+        (row.number if row.powerpack_id is None else None) or NO_NUMBER,
     )  # fmt: skip
 
 

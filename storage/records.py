@@ -97,7 +97,7 @@ class MessageRow(NamedTuple):
     message_id: MessageId
     request_id: RequestId
     account_id: AccountId
-    powerpack_id: PowerpackId
+    powerpack_id: PowerpackId | None  # None: the request named its source number
     recipient: E164
     number: E164 | None
     tier: str

@@ -192,7 +192,7 @@ async def _restore_messages(
             restored += 1
             if message.phase is Phase.UNKNOWN:
                 recovered.unknown.append(message)
-            elif resolver.powerpack(row.powerpack_id) is None:
+            elif row.powerpack_id is not None and resolver.powerpack(row.powerpack_id) is None:
                 recovered.powerpack_gone.append(message)
     return recovered._replace(restored=restored)
 

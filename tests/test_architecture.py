@@ -107,6 +107,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.pages
     gateway.api.call
     gateway.api.streams
+    gateway.api.arguments
     gateway.api.router
     gateway.api.connections
     gateway.api.middleware

@@ -41,7 +41,10 @@ ERRORS: Final[Mapping[str, Kind]] = {
     "too_many_recipients": Kind(413, "more recipients than one request may have"),
     # sending
     "src_or_powerpack": Kind(400, "Specify either powerpack_uuid or src in request params to send a message"),
-    "src_not_supported": Kind(400, "sending from a number (src) is not built yet; send through a powerpack"),
+    "invalid_src": Kind(
+        400, "src must be one of the account's numbers; the US and Canada take no alphanumeric senders"
+    ),
+    "src_not_allowed": Kind(400, "This caller ID is not allowed for outbound message"),
     "not_supported_yet": Kind(400, "this is not built yet"),
     "invalid_idempotency_key": Kind(400, "Idempotency-Key is 1 to 255 visible ASCII characters"),
     "idempotency_key_reused": Kind(409, "this Idempotency-Key was used for another request"),
@@ -65,6 +68,7 @@ REFUSED_STATUS: Final[Mapping[RefusalCode, int]] = {
     RefusalCode.NO_CAPACITY: 429,
     RefusalCode.NO_NUMBER: 422,
     RefusalCode.STICKY_AT_LIMIT: 422,
+    RefusalCode.PAUSED: 422,
 }
 """With `Prefer: refuse-now` and every recipient refused for the pool's state; other refusals are 400."""
 

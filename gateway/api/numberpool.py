@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from gateway.api.arguments import read_flag
 from gateway.api.bodies import one_of, read_bool, read_choice, read_object
 from gateway.api.call import Call, Reply
 from gateway.api.errors import api_error, invalid
 from gateway.api.pages import paged, read_page
-from gateway.api.powerpacks import read_flag, refusal_of
+from gateway.api.powerpacks import refusal_of
 from gateway.api.shapes_powerpack import pool_path, render_number
 from gateway.pools import EditRefused, Pools
 from resolver.model import E164, NumberRow, NumberType, PoolId, PowerpackRow, Service

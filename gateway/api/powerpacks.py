@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import replace
 
-from gateway.api.bodies import Values, read_bool, read_object
+from gateway.api.arguments import read_flag, read_own
+from gateway.api.bodies import read_bool, read_object
 from gateway.api.call import Call, Reply
 from gateway.api.errors import ApiError, api_error, missing
 from gateway.api.pages import paged, read_page
 from gateway.api.shapes_powerpack import read_settings, render_powerpack
 from gateway.clock import Clock, Ids
 from gateway.pools import EditRefused, Pools
-from resolver.model import PoolId, PowerpackId, PowerpackRow
+from resolver.model import Pause, PoolId, PowerpackId, PowerpackRow
 
 
 class Powerpacks:
@@ -59,6 +60,24 @@ class Powerpacks:
             raise refusal_of(refused) from refused
         return call.json(render_powerpack(row))
 
+    async def pause(self, call: Call) -> Reply:
+        """Let what waits stay. New messages wait, too; with `refuse` they are refused."""
+        values = read_own(call, ("refuse",))
+        return await self._set_pause(call, Pause.REFUSE if read_bool(values, "refuse") else Pause.WAIT)
+
+    async def resume(self, call: Call) -> Reply:
+        """Let what waits leave, within its windows."""
+        read_own(call, ())
+        return await self._set_pause(call, Pause.NONE)
+
+    async def _set_pause(self, call: Call, pause: Pause) -> Reply:
+        powerpack_id = find_powerpack(self._pools, call).powerpack_id
+        try:
+            row = await self._pools.change_powerpack(powerpack_id, lambda row: replace(row, pause=pause))
+        except EditRefused as refused:
+            raise refusal_of(refused) from refused
+        return call.json(render_powerpack(row))
+
     async def delete(self, call: Call) -> Reply:
         row = find_powerpack(self._pools, call)
         try:
@@ -88,15 +107,6 @@ def find_powerpack(pools: Pools, call: Call) -> PowerpackRow:
     if row is None or row.account_id != call.account_id:
         raise api_error("not_found")
     return row
-
-
-def read_flag(call: Call, name: str) -> bool:
-    """Read a boolean of a DELETE: documented in the query, sent by the SDKs in the body; the body wins."""
-    values: Values = read_object(call.body)
-    said = read_bool(values, name)
-    if said is None:
-        said = read_bool(cast("Values", call.query()), name)
-    return bool(said)
 
 
 def refusal_of(refused: EditRefused) -> ApiError:

@@ -31,8 +31,6 @@ LATER: Final = (
     ("GET", MESSAGE + "{message_uuid}/Media/", "media"),
     ("DELETE", MESSAGE + "{message_uuid}/Media/", "media"),
     ("GET", MESSAGE + "{message_uuid}/Media/{media_id}/", "media"),
-    ("POST", POWERPACK + "{powerpack_uuid}/Pause/", "pausing a powerpack"),
-    ("POST", POWERPACK + "{powerpack_uuid}/Resume/", "pausing a powerpack"),
     ("GET", ACCOUNT + "Media/", "media"),
     ("POST", ACCOUNT + "Media/", "media"),
     ("GET", ACCOUNT + "Media/{media_id}/", "media"),
@@ -75,6 +73,8 @@ def account_routes(
         ("POST", one_powerpack, powerpacks.change),
         ("DELETE", one_powerpack, powerpacks.delete),
         ("POST", one_powerpack + "Resolve/", resolve.post),
+        ("POST", one_powerpack + "Pause/", powerpacks.pause),
+        ("POST", one_powerpack + "Resume/", powerpacks.resume),
         ("GET", POOL, numbers.root),
     ]
     for kind in (NUMBER, TOLLFREE, SHORTCODE):

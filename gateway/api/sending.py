@@ -9,6 +9,7 @@ from gateway.api.call import Call, Reply
 from gateway.api.errors import ERRORS, REFUSED_STATUS, ApiError, api_error
 from gateway.api.idempotency import KEPT_STATUS, Keys, hash_request, read_key
 from gateway.api.shapes_message import (
+    check_not_to_itself,
     read_destinations,
     read_log,
     read_method,
@@ -17,6 +18,7 @@ from gateway.api.shapes_message import (
     read_priority,
     read_reference,
     read_send,
+    read_source,
     read_validity_ms,
     render_accepted,
     render_refused,
@@ -106,7 +108,11 @@ class Sending:
             read_log(send),
             call.request.remote or "",
         )
-        return Submission(request, read_destinations(send.dst), prefer is not None and wants_refusal(prefer))
+        destinations = read_destinations(send.dst)
+        if send.src:
+            request.source = read_source(send.src)
+            check_not_to_itself(request.source, destinations)
+        return Submission(request, destinations, prefer is not None and wants_refusal(prefer))
 
     def _read_url(self, url: str) -> str:
         known = self._urls.get(url)

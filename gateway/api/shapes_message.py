@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from gateway.api.bodies import Values, bad_json, checked_text, one_of, read_integer, read_text
-from gateway.api.errors import api_error, invalid, missing
+from gateway.api.errors import ApiError, api_error, invalid, missing
 from gateway.api.times import iso, spaced, utc
 from gateway.submissions import Answer, Outcome
-from resolver.model import E164, Decision, Message, OnUnknown, Priority, Refusal
+from resolver.model import E164, Decision, Message, OnUnknown, Priority, Refusal, RefusalCode
 from storage.records import FactKind, FactRow, State
 
 BOTH: Final = (
     "Both powerpack_uuid and src cannot be specified. "
     "Specify either powerpack_uuid or src in request params to send a message."
 )
+SOURCE_DIGITS_MAX: Final = 14  # Plivo's
+SHORT_CODE_DIGITS_MAX: Final = 6
 EXPIRY_S_MIN, EXPIRY_S_MAX, EXPIRY_S_DEFAULT = 5, 10_799, 10_800  # Plivo's
 PATIENCE_MS_MAX: Final = 259_200_000  # 72 hours, the longest validity there will be
 RESOLVE_KEYS: Final = frozenset(
@@ -59,6 +62,7 @@ class SendBody(msgspec.Struct):
     on_unknown: str | None = None
 
 
+_not_alphanumeric = re.compile(r"[^0-9A-Za-z]").sub
 _decode = msgspec.json.Decoder(SendBody).decode
 
 
@@ -76,10 +80,8 @@ def read_send(body: bytes) -> SendBody:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise bad_json(body, str(error)) from error
     send.powerpack_uuid = send.powerpack_uuid or send.powerpack_uuid_of_php
-    if send.src:
-        raise api_error("src_or_powerpack", BOTH) if send.powerpack_uuid else api_error("src_not_supported")
-    if not send.powerpack_uuid:
-        raise api_error("src_or_powerpack")
+    if bool(send.src) is bool(send.powerpack_uuid):
+        raise api_error("src_or_powerpack", BOTH if send.src else "")
     if send.type and send.type.lower() != "sms":
         if send.type.lower() in ("mms", "whatsapp"):
             raise api_error("not_supported_yet", f"messages of type {send.type.lower()} are not built yet")
@@ -93,6 +95,21 @@ def read_send(body: bytes) -> SendBody:
     if send.text is None:
         raise missing("text")
     return send
+
+
+def read_source(src: str | int) -> E164:
+    """Read one of our numbers as Plivo's clients write it: what is no letter or digit is dropped. Raises ApiError."""
+    number = _not_alphanumeric("", str(src))
+    if not number.isdigit() or len(number) > SOURCE_DIGITS_MAX:
+        raise api_error("invalid_src")
+    return E164(number if len(number) <= SHORT_CODE_DIGITS_MAX else f"+{number}")
+
+
+def check_not_to_itself(source: E164, destinations: Sequence[str]) -> None:
+    """Refuse a request that names its source among the recipients. Raises ApiError."""
+    number = source.removeprefix("+")
+    if any(_not_alphanumeric("", each) == number for each in destinations):
+        raise ApiError(400, RefusalCode.DESTINATION_IS_SOURCE, "destination number cannot be same as source number")
 
 
 def read_destinations(dst: str | int | None) -> list[str]:

@@ -14,6 +14,7 @@ from resolver.model import (
     NumberRow,
     NumberType,
     OnUnknown,
+    Pause,
     PowerpackRow,
     Service,
     StickyAtLimit,
@@ -147,6 +148,8 @@ def render_powerpack(row: PowerpackRow) -> dict[str, object]:
         "patience_ms": row.patience_ms,
         "on_unknown": row.on_unknown,
         "operator_types": dict(row.operator_types),
+        "paused": row.pause is not Pause.NONE,
+        "refuses_while_paused": row.pause is Pause.REFUSE,
     }
 
 

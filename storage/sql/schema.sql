@@ -47,6 +47,7 @@ CREATE TABLE powerpacks (
     application_type text NOT NULL DEFAULT '',
     application_id text NOT NULL DEFAULT '',
     created_ms bigint NOT NULL,
+    pause text NOT NULL DEFAULT '',
     UNIQUE (account_id, name),
     UNIQUE (account_id, powerpack_id)
 );
@@ -71,13 +72,24 @@ CREATE INDEX numbers_powerpack ON numbers (powerpack_id, number);
 CREATE UNIQUE INDEX numbers_one_toll_free ON numbers (powerpack_id) WHERE type = 'tollfree';
 CREATE UNIQUE INDEX numbers_one_short_code ON numbers (powerpack_id, country) WHERE type = 'shortcode';
 
+-- What an administrator has told of a carrier: cancel_ms, cancel what was accepted until then; cancelled_ms, until when
+-- that is done, and how many of the last time had left already.
+CREATE TABLE carriers (
+    carrier text PRIMARY KEY,
+    paused boolean NOT NULL DEFAULT false,
+    cancel_ms bigint NOT NULL DEFAULT 0,
+    cancelled_ms bigint NOT NULL DEFAULT 0,
+    cancelled bigint NOT NULL DEFAULT 0,
+    in_flight bigint NOT NULL DEFAULT 0
+);
+
 -- The journal -----------------------------------------------------------------------------------------------------
 
 CREATE TABLE messages (
     message_id uuid NOT NULL,
     request_id uuid NOT NULL,
     account_id text NOT NULL,
-    powerpack_id uuid NOT NULL,
+    powerpack_id uuid,
     recipient text NOT NULL,
     number text,
     tier text NOT NULL,

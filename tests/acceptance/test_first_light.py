@@ -250,3 +250,23 @@ def test_the_examples_do_what_they_say(running: Gateway) -> None:
         endpoint.wait()
         if endpoint.stdout is not None:
             endpoint.stdout.close()
+
+
+# --- From a number that is named --------------------------------------------------------------------------------------
+
+
+def test_a_message_is_sent_from_the_number_that_is_named(
+    running: Gateway, client: plivo.RestClient, endpoint: Endpoint
+) -> None:
+    """One that is in the powerpack, and a toll-free number that is in none."""
+    listed = client.powerpacks.get(running.demo["powerpack_uuid"]).list_numbers()
+    for src in (listed.objects[0].number, "+18885550100"):
+        sent = client.messages.create(src=src, dst="+12125550144", text="Hello", url=endpoint.url)
+        (message_uuid,) = sent.message_uuid
+        message = wait_for_state(client, message_uuid, "delivered")
+        assert (message.from_number, message.to_number) == (src.removeprefix("+"), "12125550144")
+        assert message.powerpack_id is None
+        wait_until(lambda: len(endpoint.of(message_uuid)) == 3, "told")  # noqa: B023 - called at once
+        assert {each.params["PowerpackUUID"] for each in endpoint.of(message_uuid)} == {""}
+    with pytest.raises(plivo.exceptions.ValidationError, match="caller ID is not allowed"):
+        client.messages.create(src="+14155559999", dst="+12125550144", text="Hello")

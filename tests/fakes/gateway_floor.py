@@ -15,6 +15,7 @@ from gateway.settings import LaneSettings
 from resolver.core import Resolver
 from resolver.model import (
     E164,
+    NO_POWERPACK,
     AccountId,
     CarrierName,
     Decision,
@@ -40,6 +41,7 @@ ACCOUNT = AccountId("MA00000000000000000A")
 POWERPACK = PowerpackId("0193a1b2-0000-7000-8000-00000000000a")
 POOL = PoolId("0193a1b2-0000-7000-8000-00000000000b")
 CARRIER = CarrierName("carrier")
+NO_SOURCE = E164("")
 UNLIMITED = Limits(1_000, 1_000, 1_000_000_000, None)
 
 
@@ -140,12 +142,14 @@ class Floor:
         wake: bool = True,
         segments: int = 1,
         may_refuse: bool = False,
+        source: E164 = NO_SOURCE,
     ) -> list[Message]:
         """Decide and commit messages, as outbound does once their decisions are durable."""
         now_ms = self.clock.now_ms()
         request = Request(
-            RequestId(self.ids.new()), ACCOUNT, POWERPACK, "Hello", segments,
+            RequestId(self.ids.new()), ACCOUNT, NO_POWERPACK if source else POWERPACK, "Hello", segments,
             validity_ms=validity_ms, callback_url=callback_url, on_unknown=on_unknown, accepted_ms=now_ms,
+            source=source,
         )  # fmt: skip
         messages = []
         for _ in range(count):

@@ -11,6 +11,7 @@ from random import Random
 from resolver.core import Resolver, Verdict
 from resolver.model import (
     E164,
+    NO_POWERPACK,
     CarrierName,
     Decision,
     Message,
@@ -87,6 +88,8 @@ class Process:
             priority=chance.choice(list(Priority)), accepted_ms=now_ms, callback_url="https://example.com/status",
             validity_ms=chance.choice([20_000, 10_800_000]),
         )  # fmt: skip
+        if chance.random() < 0.2:
+            request.powerpack_id, request.source = NO_POWERPACK, chance.choice(NUMBERS)
         entry = Entry(bodies=[body_of(request)])
         messages: list[Message] = []
         for line, recipient in enumerate(chance.sample(RECIPIENTS, chance.randint(1, 6))):
@@ -207,8 +210,9 @@ def body_of(request: Request) -> BodyRow:
 def row_of(message: Message, decided: Decision, line: int) -> MessageRow:
     request = message.request
     return MessageRow(
-        message.message_id, request.request_id, ACCOUNT, POWERPACK, message.recipient, decided.number, decided.tier,
-        ",".join(decided.rules), decided.window, request.segments, "sms", request.priority, "", line,
+        message.message_id, request.request_id, ACCOUNT, request.powerpack_id or None, message.recipient,
+        decided.number, decided.tier, ",".join(decided.rules), decided.window, request.segments, "sms",
+        request.priority, "", line,
         request.accepted_ms, message.expires_ms, decided.forecast_ms, "",
     )  # fmt: skip
 

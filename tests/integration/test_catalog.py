@@ -19,6 +19,7 @@ from resolver.model import (
     NumberState,
     NumberType,
     OnUnknown,
+    Pause,
     PoolId,
     PowerpackId,
     PowerpackRow,
@@ -120,6 +121,7 @@ async def test_a_powerpack_comes_back_with_every_setting(catalog: Catalog, accou
         on_unknown=OnUnknown.FAIL,
         application_type="xml",
         application_id="app",
+        pause=Pause.REFUSE,
     )
     await catalog.insert_powerpack(plain)
     assert await catalog.find_powerpack(account.account_id, PACK) == plain

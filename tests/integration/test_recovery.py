@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from resolver.core import CLAIM_GOOD_MS, Resolver
-from resolver.model import E164, Limits, Message, Phase, Tier
+from resolver.model import E164, Limits, Message, Phase, Refusal, RefusalCode, Tier
 from storage.catalog import CatalogRows
 from storage.database import Database
 from storage.journal import Journal
@@ -151,7 +151,8 @@ def seen(message: Message) -> tuple[object, ...]:
     """What must be the same of an open message. One that waits to be sent again is unknown again after a restart."""
     waits = message.phase in (Phase.WAITING, Phase.ASIDE) and not message.possible_duplicate
     return (
-        message.recipient, message.number, message.tier, message.request.text, message.request.segments,
+        message.request.source, message.request.powerpack_id, message.recipient, message.number, message.tier,
+        message.request.text, message.request.segments,
         message.expires_ms, message.attempt, message.state, message.sequence, message.possible_duplicate or not waits,
     )  # fmt: skip
 
@@ -257,7 +258,8 @@ async def test_a_thread_follows_what_was_decided_since_the_mark(
     old = entry_of(recipient=RECIPIENTS[1], accepted_ms=START_MS - 1)
     decided, moved = entry_of(recipient=RECIPIENTS[2]), entry_of(recipient=RECIPIENTS[3])
     used = entry_of(recipient=RECIPIENTS[4])
-    await store(journal, old, decided, moved, used)
+    own = entry_of(recipient=RECIPIENTS[5], powerpack_id=None, tier=Tier.SOURCE)
+    await store(journal, old, decided, moved, used, own, settled(own, FactKind.SENT))
     await store(
         journal,
         settled(moved, FactKind.REBOUND, attempt=0, handed_ms=None, number=OTHER_NUMBER, detail=Tier.AREA),
@@ -268,6 +270,7 @@ async def test_a_thread_follows_what_was_decided_since_the_mark(
     assert thread_of(resolver, RECIPIENTS[2]) == (NUMBER, None, START_MS, False)
     assert thread_of(resolver, RECIPIENTS[3]) == (OTHER_NUMBER, None, START_MS, False)
     assert thread_of(resolver, RECIPIENTS[4]) == (NUMBER, None, START_MS, True)
+    assert thread_of(resolver, RECIPIENTS[5]) is None  # it named its number
 
 
 # --- In doubt ---------------------------------------------------------------------------------------------------------
@@ -390,6 +393,23 @@ async def test_messages_of_a_powerpack_that_is_gone_are_named(journal: Journal, 
     recovered, resolver = await restart()
     assert [each.message_id for each in recovered.powerpack_gone] == [entry.messages[0].message_id]
     assert resolver.waiting == 1
+
+
+async def test_a_message_that_named_its_number_waits_there_again_or_has_nobody_left(
+    journal: Journal, restart: Restart
+) -> None:
+    own, lost = (entry_of(powerpack_id=None, tier=Tier.SOURCE, number=each) for each in (NUMBER, E164("+19995550100")))
+    await store(journal, own, lost)
+    recovered, resolver = await restart()
+    assert recovered.powerpack_gone == []
+    message = resolver.open[own.messages[0].message_id]
+    assert (message.request.source, message.request.powerpack_id, message.number) == (NUMBER, "", NUMBER)
+    assert resolver.numbers[NUMBER].own_messages == 1
+    now_ms = recovered.newest_ms
+    ((moved, found),) = resolver.rebind(now_ms=now_ms, chance=0.5, most=10)
+    assert isinstance(found, Refusal)
+    assert (moved.message_id, found.code) == (lost.messages[0].message_id, RefusalCode.NO_NUMBER)
+    assert resolver.release(SIMULATED, now_ms=now_ms, until_ms=now_ms + 100, places=5) == [message]
 
 
 async def test_a_process_without_the_epoch_changes_nothing(

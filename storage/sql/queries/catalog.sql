@@ -59,14 +59,14 @@ SELECT * FROM powerpacks WHERE account_id = $1 AND powerpack_id = $2;
 -- A new powerpack.
 INSERT INTO powerpacks (account_id, powerpack_id, pool_id, name, sticky_sender, local_connect, priority, operator_types,
     sticky_at_limit, sticky_wait_ms, sticky_life_ms, patience_ms, on_unknown, application_type, application_id,
-    created_ms)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16);
+    pause, created_ms)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17);
 
 -- name: update_powerpack
 -- All that may be edited of one; its pool and its birthday stay.
 UPDATE powerpacks SET name = $3, sticky_sender = $4, local_connect = $5, priority = $6, operator_types = $7,
     sticky_at_limit = $8, sticky_wait_ms = $9, sticky_life_ms = $10, patience_ms = $11, on_unknown = $12,
-    application_type = $13, application_id = $14
+    application_type = $13, application_id = $14, pause = $15
 WHERE account_id = $1 AND powerpack_id = $2;
 
 -- name: lock_powerpack
@@ -84,6 +84,29 @@ DELETE FROM numbers WHERE account_id = $1 AND powerpack_id = $2 RETURNING number
 -- name: delete_powerpack
 -- Once it has no numbers.
 DELETE FROM powerpacks WHERE account_id = $1 AND powerpack_id = $2;
+
+-- name: list_carriers
+-- What was told of carriers, for the start.
+SELECT carrier, paused, cancel_ms, cancelled_ms, cancelled, in_flight FROM carriers ORDER BY carrier;
+
+-- name: find_carrier
+-- What was told of one.
+SELECT carrier, paused, cancel_ms, cancelled_ms, cancelled, in_flight FROM carriers WHERE carrier = $1;
+
+-- name: pause_carrier
+-- Let its messages stay, or leave again.
+INSERT INTO carriers (carrier, paused) VALUES ($1, $2)
+ON CONFLICT (carrier) DO UPDATE SET paused = excluded.paused;
+
+-- name: order_cancel
+-- What was accepted until $2 and waits for it is to be cancelled; each order has an instant of its own.
+INSERT INTO carriers (carrier, cancel_ms) VALUES ($1, $2)
+ON CONFLICT (carrier) DO UPDATE SET cancel_ms = greatest(carriers.cancel_ms + 1, excluded.cancel_ms)
+RETURNING cancel_ms;
+
+-- name: note_cancelled
+-- The order $2 is done: $3 were cancelled, $4 had left.
+UPDATE carriers SET cancelled_ms = $2, cancelled = $3, in_flight = $4 WHERE carrier = $1 AND cancelled_ms < $2;
 
 -- name: list_numbers
 -- All numbers, for the start.

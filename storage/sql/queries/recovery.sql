@@ -52,15 +52,16 @@ ORDER BY handed_ms / 3600000 DESC;
 -- What made, moved or used sticky threads since $1, in the order it happened: decisions, decisions made again, hand-overs
 -- (those without a tier).
 SELECT m.powerpack_id, m.recipient, m.number, m.tier, m.rules, m.accepted_ms AS at_ms, m.message_id, false AS is_handed
-FROM messages AS m WHERE m.accepted_ms >= $1 AND m.message_id >= $2::uuid AND m.number IS NOT NULL
+FROM messages AS m
+WHERE m.accepted_ms >= $1 AND m.message_id >= $2::uuid AND m.number IS NOT NULL AND m.powerpack_id IS NOT NULL
 UNION ALL
 SELECT m.powerpack_id, m.recipient, f.number, f.detail, m.rules, f.at_ms, f.message_id, false
 FROM facts AS f JOIN messages AS m ON m.message_id = f.message_id
-WHERE f.kind = 'rebound' AND f.at_ms >= $1 AND f.number IS NOT NULL
+WHERE f.kind = 'rebound' AND f.at_ms >= $1 AND f.number IS NOT NULL AND m.powerpack_id IS NOT NULL
 UNION ALL
 SELECT m.powerpack_id, m.recipient, f.number, '', '', f.handed_ms, f.message_id, true
 FROM facts AS f JOIN messages AS m ON m.message_id = f.message_id
-WHERE f.handed_ms IS NOT NULL AND f.at_ms >= $1 AND f.number IS NOT NULL
+WHERE f.handed_ms IS NOT NULL AND f.at_ms >= $1 AND f.number IS NOT NULL AND m.powerpack_id IS NOT NULL
 ORDER BY at_ms, is_handed, message_id;
 
 -- name: stream_open

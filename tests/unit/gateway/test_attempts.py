@@ -23,7 +23,7 @@ from gateway.carriers.carrier import (
 )
 from gateway.settings import LaneSettings
 from resolver.core import Verdict
-from resolver.model import Limits, Message, OnUnknown, Phase
+from resolver.model import E164, Limits, Message, OnUnknown, Phase
 from storage.records import SETTLES, Entry, FactKind, Settled, State
 from tests.fakes.clock import START_MS, in_virtual_time
 from tests.fakes.gateway_floor import CARRIER, POWERPACK, Floor
@@ -305,6 +305,21 @@ async def test_the_messages_own_policy_wins_over_the_powerpacks(own: OnUnknown |
     await tick_for(floor, 11)
     await stored(floor)
     assert floor.kinds(message) == kinds
+
+
+@pytest.mark.parametrize(("own", "kinds"), [(None, ["unknown 1"]), (OnUnknown.FAIL, ["unknown 1", "given_up"])])
+@in_virtual_time
+async def test_what_named_its_number_is_sent_again_unless_it_says_otherwise(
+    own: OnUnknown | None, kinds: list[str]
+) -> None:
+    floor = Floor(on_unknown=OnUnknown.FAIL)  # its powerpack's, which is not asked
+    (message,) = floor.accept(on_unknown=own, source=E164("+14155550000"))
+    await depart(floor, message)
+    fail(floor, message, TIMED_OUT)
+    await tick_for(floor, 11)
+    await stored(floor)
+    assert floor.kinds(message) == kinds
+    assert phase_of(message) is (Phase.ASIDE if own is None else Phase.DONE)
 
 
 @in_virtual_time

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -17,11 +18,11 @@ from gateway.carriers.carrier import (
 )
 from gateway.pace import PROBE_MS_MAX
 from gateway.settings import LaneSettings
-from resolver.model import Limits, Message, Phase
+from resolver.model import Limits, Message, Pause, Phase
 from storage.records import Entry, FactKind, HandoverRow, Settled
 from tests.fakes.carrier import take_all
 from tests.fakes.clock import START_MS, in_virtual_time
-from tests.fakes.gateway_floor import CARRIER, Floor
+from tests.fakes.gateway_floor import CARRIER, POWERPACK, Floor
 
 ONE_A_SECOND = Limits(1, 1_000, 1_000_000_000, None)
 SPAN_MS = 1_020  # with the 2 % against clock skew
@@ -351,6 +352,25 @@ async def test_a_message_cancelled_after_its_claim_is_stopped_at_the_door() -> N
     assert written_ids(floor) == [other.message_id]
     assert floor.kinds(message) == ["returned 1", "cancelled"]
     assert [row.code for row in floor.journal.outcomes()] == ["300"]
+
+
+@in_virtual_time
+async def test_a_message_whose_powerpack_is_paused_after_its_claim_goes_back_and_leaves_when_it_is_resumed() -> None:
+    floor = Floor(commit_ms=50)
+    (message,) = floor.accept()
+    row = floor.resolver.powerpack(POWERPACK)
+    assert row is not None
+    async with floor.running():
+        await asyncio.sleep(0.02)
+        assert message.phase is Phase.RELEASED
+        floor.resolver.put_powerpack(replace(row, pause=Pause.WAIT))
+        await asyncio.sleep(5)
+        assert written(floor) == []
+        assert floor.settled.counts == {(CARRIER, "paused"): 1}
+        floor.resolver.put_powerpack(row)
+        await asyncio.sleep(2)
+    assert written_ids(floor) == [message.message_id]
+    assert floor.kinds(message) == ["returned 1", "sent 2"]
 
 
 @in_virtual_time

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.pools import ENDED_IN_AN_ENTRY, ENTRIES_IN_A_TICK, EditRefused
-from resolver.model import E164, Limits, NumberState, Phase
+from resolver.model import E164, NO_POWERPACK, Limits, NumberState, Phase
 from storage.catalog import Change
 from storage.records import FactKind, Settled, StorageError
 from tests.fakes.accept_floor import FIRST, POWERPACK, AcceptFloor
@@ -209,3 +209,20 @@ async def test_nothing_is_ended_while_facts_cannot_be_stored() -> None:
     floor.journal.come_back()
     await asyncio.sleep(1)
     assert [fact.kind for fact in floor.journal.facts()] == [FactKind.POWERPACK_DELETED]
+
+
+@in_virtual_time
+async def test_what_named_its_number_ends_with_it_and_not_for_want_of_a_powerpack() -> None:
+    floor = AcceptFloor(numbers=1)
+    row = floor.pools.powerpacks[POWERPACK]
+    submission = floor.submission(RECIPIENT, powerpack_id=NO_POWERPACK)
+    submission.request.source = FIRST
+    await floor.outbound.submit(submission)
+    (message,) = floor.resolver.open.values()
+    await floor.pools.delete_powerpack(row, with_numbers=False)
+    floor.pools.tick()
+    assert (message.phase, message.number) == (Phase.WAITING, FIRST)
+    disabled = replace(floor.pools.numbers[FIRST], state=NumberState.DISABLED)
+    floor.resolver.put_number(disabled, now_ms=floor.clock.now_ms())
+    floor.pools.tick()
+    assert message in floor.resolver.orphans  # to be decided again, which says what became of it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -10,6 +11,7 @@ from resolver.core import Verdict
 from resolver.model import (
     NO_POWERPACK,
     CarrierName,
+    Decision,
     NumberState,
     Pause,
     Phase,
@@ -101,7 +103,7 @@ def test_what_is_resumed_leaves_within_its_windows():
     gone = run_lane(resolver, now_ms=NOW_MS + 60_000, ms=6_000)
     assert [each for _, each in gone] == messages
     times = [at_ms for at_ms, _ in gone]
-    assert all(later - earlier >= 1_020 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 1_020 for earlier, later in pairwise(times))
 
 
 def test_messages_that_named_the_number_go_past_and_the_order_of_the_others_is_kept():
@@ -167,6 +169,7 @@ def test_a_number_that_is_gone_is_decided_again_though_it_is_paused():
     resolver.put_number(replace(ROW, state=NumberState.DISABLED), now_ms=NOW_MS)
     ((moved, found),) = resolver.rebind(now_ms=NOW_MS, chance=0.5, most=10)
     assert moved is message
+    assert isinstance(found, Decision)
     assert (found.number, found.forecast_ms, found.window) == (long_code(LOS_ANGELES).number, None, "paused")
     assert hand_over(resolver, now_ms=NOW_MS) == []
     resolver.put_powerpack(RESUMED)

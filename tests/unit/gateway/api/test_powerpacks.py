@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from resolver.model import NumberType, Service
+from resolver.model import NumberType, Pause, Service
 from storage.catalog import ApplicationRow
 from storage.records import FactKind
-from tests.fakes.accept_floor import FIRST, POOL, POWERPACK
+from tests.fakes.accept_floor import CARRIER, FIRST, POOL, POWERPACK
 from tests.fakes.api_client import ACCOUNT, OTHER_ACCOUNT, Client, basic
 from tests.fakes.api_floor import ApiFloor
 
@@ -256,3 +256,71 @@ async def test_another_accounts_powerpack_looks_absent(method: str, suffix: str,
     for got in (foreign, absent):
         assert (got.status, got.body["error"], got.body["code"]) == (404, "not found", "not_found")
     assert floor.catalog.powerpacks[POWERPACK].name == "pack"
+
+
+# --- Pausing ----------------------------------------------------------------------------------------------------------
+
+SEND = {"dst": "14155550199", "text": "Hello", "powerpack_uuid": POWERPACK}
+
+
+async def test_a_paused_powerpack_lets_messages_wait_and_says_so_everywhere() -> None:
+    async with served() as (floor, api):
+        paused = await api.post(ONE + "Pause/")
+        assert (paused.status, paused.body["paused"], paused.body["refuses_while_paused"]) == (200, True, False)
+        assert floor.catalog.powerpacks[POWERPACK].pause is Pause.WAIT
+        assert (await api.get(ONE)).body["paused"] is True
+        (decided,) = (await api.post("Message/", SEND)).body["decisions"]
+        assert (decided["send_at"], decided["reason"], decided["from"]) == (None, "paused", FIRST[1:])
+        resolved = await api.post(ONE + "Resolve/", {"dst": "14155550199"})
+        assert (resolved.body["send_at"], resolved.body["window"]) == (None, "paused")
+        listed = await api.post(ONE + "Resolve/", {"messages": [{"dst": "14155550199"}]})
+        assert listed.body["decisions"][0]["window"] == "paused"
+        assert floor.resolver.release(CARRIER, now_ms=floor.clock.now_ms(), until_ms=1 << 60, places=9) == []
+
+
+async def test_with_refuse_messages_are_stored_as_failed_or_refused_at_once() -> None:
+    async with served() as (_, api):
+        paused = await api.post(ONE + "Pause/", {"refuse": "true"})
+        assert (paused.body["paused"], paused.body["refuses_while_paused"]) == (True, True)
+        got = await api.post("Message/", SEND)
+        assert (got.body["decisions"][0]["state"], got.body["decisions"][0]["code"]) == ("failed", "paused")
+        shown = await api.get(f"Message/{got.body['message_uuid'][0]}/")
+        assert (shown.body["message_state"], shown.body["error_code"]) == ("failed", "90")
+        refused = await api.post("Message/", SEND, headers={"Prefer": "refuse-now"})
+        assert (refused.status, refused.body["code"]) == (422, "paused")
+        assert (await api.post(ONE + "Resolve/", {"dst": "14155550199"})).body["code"] == "paused"
+
+
+async def test_a_resumed_powerpack_wakes_its_lanes_and_other_changes_keep_the_pause() -> None:
+    async with served() as (floor, api):
+        await api.post(ONE + "Pause/?refuse=1")
+        assert (await api.post(ONE, {"name": "other", "paused": False})).body["paused"] is True
+        await api.post("Message/", SEND)
+        woken = floor.lane.woken
+        resumed = await api.post(ONE + "Resume/", {})
+        assert (resumed.status, resumed.body["paused"], floor.catalog.powerpacks[POWERPACK].pause) == (200, False, "")
+        assert floor.lane.woken == woken + 1
+        assert (await api.post("Message/", SEND)).body["decisions"][0]["send_at"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        ("Pause/", {"refuse": "perhaps"}, 400, "invalid_parameter"),
+        ("Pause/", {"refuze": True}, 400, "invalid_parameter"),
+        ("Resume/", {"refuse": True}, 400, "invalid_parameter"),
+        ("Pause/?%0Aq=1", {}, 400, "invalid_parameter"),
+    ],
+)
+async def test_what_pausing_does_not_know_is_named(path: str, body: object, status: int, code: str) -> None:
+    async with served() as (floor, api):
+        got = await api.post(ONE + path, body)
+    assert (got.status, got.body["code"]) == (status, code)
+    assert floor.catalog.powerpacks[POWERPACK].pause is Pause.NONE
+
+
+async def test_another_accounts_powerpack_cannot_be_paused() -> None:
+    async with served() as (floor, api):
+        got = await api.post(f"/v1/Account/{OTHER_ACCOUNT}/{ONE}Pause/", {}, authorization=basic(OTHER_ACCOUNT))
+    assert got.status == 404
+    assert floor.catalog.powerpacks[POWERPACK].pause is Pause.NONE

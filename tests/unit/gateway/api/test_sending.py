@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.api.sending import wants_refusal
+from resolver.model import NumberType
 from storage.records import Settled
 from tests.fakes.accept_floor import FIRST, POWERPACK
 from tests.fakes.api_client import OTHER_ACCOUNT, Client, basic
@@ -68,7 +70,16 @@ async def test_many_recipients_are_answered_in_order_the_bad_ones_by_name() -> N
         ({"url": "http://127.0.0.1/"}, 400, "invalid_url", "url: "),
         ({"url": "https://user@example.com/"}, 400, "invalid_url", "url: "),
         ({"url": "https://example.com/\r\nX: y"}, 400, "invalid_url", "url: "),
-        ({"src": FIRST, "powerpack_uuid": None}, 400, "src_not_supported", "src"),
+        ({"src": "14155559999", "powerpack_uuid": None}, 400, "src_not_allowed", "This caller ID is not allowed"),
+        ({"src": FIRST}, 400, "src_or_powerpack", "Both powerpack_uuid and src cannot be specified."),
+        ({"powerpack_uuid": None}, 400, "src_or_powerpack", "Specify either powerpack_uuid or src"),
+        ({"src": "SENDPOOL", "powerpack_uuid": None}, 400, "invalid_src", "alphanumeric"),
+        (
+            {"src": FIRST, "powerpack_uuid": None, "dst": f"14155550199<+{FIRST[1:]}"},
+            400,
+            "destination_is_source",
+            "destination number cannot be same as source number",
+        ),
     ],
 )
 async def test_what_cannot_be_sent_is_refused_and_stored_nowhere(
@@ -269,3 +280,52 @@ async def test_a_key_is_visible_ascii_of_bounded_length(key: str) -> None:
         got = await api.post("Message/", BODY, headers={"Idempotency-Key": key})
         assert (await api.post("Message/", BODY, headers={"Idempotency-Key": "x" * 255})).status == 202
     assert (got.status, got.body["code"]) == (400, "invalid_idempotency_key")
+
+
+# --- From a number that is named --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("src", [FIRST, FIRST[1:], "+1 (415) 555-0100", 14155550100])
+async def test_a_number_of_the_account_is_sent_from_however_it_is_written(src: object) -> None:
+    async with served() as (floor, api):
+        got = await api.post("Message/", {"src": src, "dst": "12125550199", "text": "Hello", "powerpack_uuid": None})
+    assert got.status == 202
+    (decided,) = got.body["decisions"]
+    assert (decided["from"], decided["tier"]) == (FIRST[1:], "source")
+    (row,) = floor.journal.committed[0].messages
+    assert (row.powerpack_id, row.number, row.rules) == (None, FIRST, "source")
+
+
+async def test_a_short_code_and_a_number_outside_all_powerpacks_are_sent_from_too() -> None:
+    async with served() as (floor, api):
+        floor.add_number("44444", number_type=NumberType.SHORT_CODE)
+        floor.add_number("77777777", number_type=NumberType.SHORT_CODE)
+        floor.add_number("+18885550100", number_type=NumberType.TOLL_FREE)
+        floor.fill()
+        for src in ("44444", "77777777", "+18885550100"):
+            got = await api.post("Message/", {"src": src, "dst": "12125550199", "text": "Hello"})
+            assert (got.status, got.body["decisions"][0]["from"]) == (202, src.removeprefix("+"))
+
+
+async def test_another_accounts_number_is_not_sent_from() -> None:
+    async with served() as (floor, api):
+        floor.add_number("+12125550100", account_id=OTHER_ACCOUNT)
+        floor.fill()
+        got = await api.post("Message/", {"src": "12125550100", "dst": "12125550199", "text": "Hello"})
+    assert (got.status, got.body["code"]) == (400, "src_not_allowed")
+    assert got.body["error"] == "This caller ID is not allowed for outbound message"
+    assert not floor.journal.committed
+
+
+async def test_what_a_named_number_cannot_send_is_stored_as_failed_with_that_number() -> None:
+    async with served() as (floor, api):
+        floor.add_number("44444", number_type=NumberType.SHORT_CODE)
+        floor.fill()
+        body = {"src": "44444", "dst": "14165550199", "text": "Hello", "url": "https://example.com/cb"}
+        got = await api.post("Message/", body)
+        shown = await api.get(f"Message/{got.body['message_uuid'][0]}/")
+    assert (got.body["decisions"][0]["state"], got.body["decisions"][0]["code"]) == ("failed", "no_number")
+    assert (shown.body["from_number"], shown.body["powerpack_id"], shown.body["error_code"]) == ("44444", None, "90")
+    (told,) = floor.callbacks
+    params = orjson.loads(told.params)
+    assert (params["From"], params["PowerpackUUID"], params["ErrorCode"]) == ("44444", "", "90")

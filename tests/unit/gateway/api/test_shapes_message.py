@@ -96,7 +96,6 @@ def test_what_an_sdk_sends_is_read(sdk: str) -> None:
             "Both powerpack_uuid and src cannot be specified. "
             "Specify either powerpack_uuid or src in request params to send a message.",
         ),
-        ({"src": 14155550100, "powerpack_uuid": ""}, 400, "src_not_supported", "sending from a number"),
         ({"dst": None}, 400, "missing_parameter", "dst parameter is missing"),
         ({"dst": ""}, 400, "missing_parameter", "dst parameter is missing"),
         ({"text": None}, 400, "missing_parameter", "text parameter is missing"),
