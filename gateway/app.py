@@ -30,7 +30,7 @@ from gateway.dials import Dials
 from gateway.door import CannotListen, Door, address_of, bind
 from gateway.logs import Sink
 from gateway.pressure import Pressure, measure_room
-from gateway.running import Exit, Stopping, Tasks, Watchdog, stopped_after
+from gateway.running import Exit, Stopping, Tasks, Watchdog, allow_files, stopped_after
 from gateway.settings import Settings, StorageSettings
 from gateway.stores import Stores, make_data_folder, open_stores
 from resolver.core import Resolver
@@ -58,6 +58,7 @@ Carriers = Mapping[CarrierName, Carrier]
 
 async def serve(settings: Settings, *, announce: Callable[[str], object], sink: Sink | None = None) -> Exit:
     """Run the gateway until it is told to stop, or cannot go on. `announce` gets the lines for who started it."""
+    allow_files()
     stopping, watchdog = Stopping(), Watchdog()
     stopping.hear_signals()
     gateway = Gateway(settings, announce=announce, sink=sink)
@@ -127,6 +128,7 @@ class Gateway:
         bound = bind(settings.server)
         base_url = settings.server.public_url or address_of(bound)
         door = Door(settings.server, settings.limits, around=self._around, clock=self._clock, ids=self._ids)
+        self._dials.watch_door(door)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(door.listening(bound))
             owner = f"process {os.getpid()} on {socket.gethostname()} at {base_url}"

@@ -15,7 +15,7 @@ from gateway.api.account import Accounts
 from gateway.api.around import Around
 from gateway.api.idempotency import Keys
 from gateway.api.messages import Messages
-from gateway.api.middleware import Front
+from gateway.api.middleware import Front, FrontCounts
 from gateway.api.numberpool import NumberPool
 from gateway.api.powerpacks import Powerpacks
 from gateway.api.reports import CarrierReports
@@ -97,7 +97,9 @@ def assemble(base: Surroundings, stores: Stores, resolver: Resolver, carriers: M
         if carrier in lanes:  # else a number names a carrier that the settings do not have
             lanes[carrier].wake()
 
-    journal = Journal(stores.database, clock=clock.now_ms, limits=journal_limits(settings.journal))
+    journal = Journal(
+        stores.database, clock=clock.now_ms, limits=journal_limits(settings.journal), on_commit=dials.committed
+    )
     sender = make_sender(settings)
     callbacks = Callbacks(
         Outbox(stores.database), sender, settings=settings.callbacks, policy=guard_policy(settings.callbacks),
@@ -132,7 +134,8 @@ def assemble(base: Surroundings, stores: Stores, resolver: Resolver, carriers: M
     routes = make_routes(base, resolver, carriers, facts, journal, pools, lanes, reports, archive)
     front = Front(
         Router(routes), pools.accounts, clock=clock, ids=ids, server=settings.server, limits=settings.limits,
-        errors=dials.errors, on_broken_promise=base.on_broken_promise,
+        counts=FrontCounts(dials.requests, dials.errors, dials.rejections),
+        find_shortage=partial(find_shortage, base, journal, resolver), on_broken_promise=base.on_broken_promise,
     )  # fmt: skip
     return Parts(
         journal, sender, callbacks, facts, attempts, upkeep, pools, reports, archive, threads, lanes, front
@@ -157,6 +160,7 @@ def make_routes(
         resolver, facts, journal, pools, lanes, clock=clock, ids=ids, chance=chance, allowed_countries=countries,
         claim_lead_ms=settings.lanes.claim_lead_ms, hold_ms_max=settings.journal.hold_ms_max,
         find_operator=no_operator, accepted=dials.accepted, refused=dials.refused,
+        binding=dials.binding,
         is_overloaded=base.pressure.is_high,
     )  # fmt: skip
     return [
@@ -175,6 +179,15 @@ def make_routes(
             accounts=Accounts(pools.accounts),
         ),
     ]
+
+
+def find_shortage(base: Surroundings, journal: Journal, resolver: Resolver, account_id: AccountId) -> str:
+    """Name the bound of docs/limits.md that lets an account send nothing more at the moment; "" mostly."""
+    if base.pressure.reason:
+        return base.pressure.reason.replace(" ", "_")
+    if journal.waiting_rows and journal.wait_ms(account_id) > base.settings.journal.wait_ms_max:
+        return "commit_wait"
+    return "waiting_messages" if resolver.waiting >= resolver.waiting_max else ""
 
 
 def no_operator(_recipient: E164) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
+from typing import Final, Protocol
 
 from gateway.attempts import LaneMetrics
 from gateway.callbacks import Callbacks
@@ -11,11 +13,30 @@ from gateway.facts import Facts
 from gateway.inbound import Reports
 from gateway.lanes import Lane
 from gateway.logs import Sink
-from gateway.metrics import Counter, Metrics
+from gateway.metrics import Counter, Histogram, Metrics
 from gateway.pressure import Pressure
 from resolver.core import Resolver
-from resolver.model import CarrierName
+from resolver.model import CarrierName, Priority
 from storage.journal import Journal
+
+COMMIT_ROWS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
+SAMPLE_MAX: Final = 100_000
+
+
+class DoorState(Protocol):
+    """What is asked of the door."""
+
+    @property
+    def connections(self) -> int: ...
+
+    @property
+    def turned_away(self) -> Mapping[str, int]: ...
+
+    @property
+    def in_progress(self) -> int: ...
+
+    @property
+    def streams(self) -> int: ...
 
 
 class Dials:
@@ -26,12 +47,36 @@ class Dials:
         self.accepted: Counter = metrics.counter("accepted_messages", "decided and stored, by tier", "tier")
         self.refused: Counter = metrics.counter("refused_messages", "not to be sent, by refusal", "code")
         self.reports: Counter = metrics.counter("reports", "delivery reports, by what became of them", "result")
+        self.binding: Counter = metrics.counter(
+            "binding_windows", "accepted messages that wait, by the window that lets them", "window"
+        )
+        self.requests: Counter = metrics.counter("requests", "requests answered, by kind and status", "kind", "status")
         self.errors: Counter = metrics.counter("errors", "requests answered with an error, by its code", "code")
+        self.rejections: Counter = metrics.counter(
+            "rejections", "requests refused for what is too much, by the bound they met", "bound"
+        )
+        self.commit_ms: Histogram = metrics.histogram("commit_ms", "from a batch's first row to its commit")
+        self.commit_rows: Histogram = metrics.histogram("commit_rows", "rows of a committed batch", COMMIT_ROWS)
         self.callbacks: Counter = metrics.counter("callbacks", "tries to tell an account, by result", "result")
         self.lanes = LaneMetrics(
             handed_over=metrics.counter("handovers", "messages written to a carrier", "carrier"),
             settled=metrics.counter("attempts", "attempts settled, by outcome", "carrier", "outcome"),
         )
+
+    def committed(self, rows: int, took_ms: float) -> None:
+        """Take note of a commit."""
+        self.commit_rows.observe(rows)
+        self.commit_ms.observe(took_ms)
+
+    def watch_door(self, door: DoorState) -> None:
+        """Read what the door holds open."""
+        metrics = self.metrics
+        metrics.gauge("connections", "open, of clients and carriers", lambda: door.connections)
+        metrics.total(
+            "connections_turned_away", "closed by us, by the bound they met", lambda: door.turned_away, "bound"
+        )
+        metrics.gauge("requests_in_progress", "streams included", lambda: door.in_progress)
+        metrics.gauge("streams_in_progress", "bulk and report streams", lambda: door.streams)
 
     def watch_process(self, *, clock: SystemClock, pressure: Pressure, sink: Sink | None) -> None:
         """Read the machinery that every process has."""
@@ -58,6 +103,12 @@ class Dials:
         """Read how much is in each part: what grows here without end is on its way to trouble."""
         gauge = self.metrics.gauge
         gauge("waiting_messages", "in memory, not taken by a carrier yet", lambda: resolver.waiting)
+        gauge(
+            "waiting_by_priority_messages",
+            f"waiting, told from the {SAMPLE_MAX:,} oldest",
+            lambda: by_priority(resolver),
+            "priority",
+        )
         gauge("awaiting_messages", "sent, without a report yet, in memory", lambda: len(facts.awaiting))
         gauge("journal_ready", "1: a connection stands and the epoch is ours", lambda: journal.ready)
         gauge("journal_waiting_rows", "not committed yet", lambda: journal.waiting_rows)
@@ -75,6 +126,16 @@ class Dials:
             "carrier",
         )
         gauge("link_up", "1: the carrier's link may be used", lambda: links_up(resolver), "carrier")
+
+
+def by_priority(resolver: Resolver) -> Mapping[str, float]:
+    """Give how many messages wait, by priority. Looking at the first thousands takes some milliseconds, not more."""
+    seen = urgent = 0
+    for message in islice(resolver.open.values(), SAMPLE_MAX):
+        seen += 1
+        urgent += message.request.priority is Priority.URGENT
+    urgents = round(urgent * resolver.waiting / seen) if seen else 0
+    return {Priority.URGENT: urgents, Priority.BULK: resolver.waiting - urgents}
 
 
 def links_up(resolver: Resolver) -> Mapping[str, float]:

@@ -10,7 +10,7 @@ import asyncio
 import ipaddress
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -74,6 +74,23 @@ class Door:
         self._front: Front | None = None
         self._server = ApiServer(self._answer, server, ids=ids)
         self._listening: asyncio.Server | None = None
+
+    @property
+    def connections(self) -> int:
+        return self._server.open
+
+    @property
+    def turned_away(self) -> Mapping[str, int]:
+        """Connections that were closed, by the bound they met."""
+        return self._server.turned_away
+
+    @property
+    def in_progress(self) -> int:
+        return self._front.in_progress if self._front is not None else 0
+
+    @property
+    def streams(self) -> int:
+        return self._front.streams if self._front is not None else 0
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         front = self._front

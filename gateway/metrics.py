@@ -64,24 +64,24 @@ class Counter:
 
 
 class Histogram:
-    """How many durations fell into each bucket, and their sum."""
+    """How many durations, or sizes, fell into each bucket, and their sum."""
 
-    def __init__(self, name: str, why: str, buckets_ms: tuple[int, ...] = LATENCY_MS) -> None:
-        self.name, self.why, self.buckets_ms = name, why, buckets_ms
-        self.counts = [0] * (len(buckets_ms) + 1)
-        self.sum_ms = 0.0
+    def __init__(self, name: str, why: str, buckets: tuple[int, ...] = LATENCY_MS) -> None:
+        self.name, self.why, self.buckets = name, why, buckets
+        self.counts = [0] * (len(buckets) + 1)
+        self.sum = 0.0
 
     def observe(self, ms: float) -> None:
-        self.counts[bisect.bisect_left(self.buckets_ms, ms)] += 1
-        self.sum_ms += ms
+        self.counts[bisect.bisect_left(self.buckets, ms)] += 1
+        self.sum += ms
 
     def family(self) -> Metric:
         family = HistogramMetricFamily(self.name, self.why)
         total, buckets = 0, []
-        for limit, count in zip([*map(str, self.buckets_ms), "+Inf"], self.counts, strict=True):
+        for limit, count in zip([*map(str, self.buckets), "+Inf"], self.counts, strict=True):
             total += count
             buckets.append((limit, total))
-        family.add_metric([], buckets, self.sum_ms)
+        family.add_metric([], buckets, self.sum)
         return family
 
 
@@ -122,8 +122,8 @@ class Metrics(Collector):
     def counter(self, name: str, why: str, *labels: str) -> Counter:
         return self._keep(Counter(NAME + name, why, labels))
 
-    def histogram(self, name: str, why: str) -> Histogram:
-        return self._keep(Histogram(NAME + name, why))
+    def histogram(self, name: str, why: str, buckets: tuple[int, ...] = LATENCY_MS) -> Histogram:
+        return self._keep(Histogram(NAME + name, why, buckets))
 
     def gauge(self, name: str, why: str, read: Read, label: str = "") -> Gauge:
         return self._keep(Gauge(NAME + name, why, read, label))
@@ -136,6 +136,19 @@ class Metrics(Collector):
         assert family.name not in self._families, f"two metrics are called {family.name}"
         self._families[family.name] = family
         return family
+
+    def described(self) -> list[tuple[str, str, str, str]]:
+        """List name, kind, labels and meaning of every family, as docs/metrics.md does; reads nothing."""
+        rows = []
+        for family in self._families.values():
+            if isinstance(family, Gauge):
+                kind, labels = "counter" if family.counts else "gauge", family.label
+            elif isinstance(family, Counter):
+                kind, labels = "counter", ", ".join(family.labels)
+            else:
+                kind, labels = "histogram", ""
+            rows.append((family.name + "_total" * (kind == "counter"), kind, labels, family.why))
+        return sorted(rows)
 
     def collect(self) -> Iterable[Metric]:
         return [family.family() for family in self._families.values()]

@@ -102,6 +102,7 @@ class Outbound:
         find_operator: Callable[[E164], str],
         accepted: Counts,
         refused: Counts,
+        binding: Counts | None = None,
         is_overloaded: Callable[[], bool] = lambda: False,
     ) -> None:
         self._resolver = resolver
@@ -116,7 +117,7 @@ class Outbound:
         self._claim_lead_ms = claim_lead_ms
         self._hold_ms_max = hold_ms_max
         self._find_operator = find_operator
-        self._accepted, self._refused = accepted, refused
+        self._accepted, self._refused, self._binding = accepted, refused, binding
         self._is_overloaded = is_overloaded
         self._pending: dict[CarrierName, int] = {}  # claims being committed, by carrier: their places are taken
 
@@ -222,6 +223,8 @@ class Outbound:
                 if request.callback_url:
                     self._facts.record_accepted(entry, message)
                 self._accepted.add(decided.tier)
+                if decided.window and self._binding is not None:
+                    self._binding.add(decided.window)
                 continue
             self._refused.add(decided.code)
             if decided.code not in STATE_REFUSALS:

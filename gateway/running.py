@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -34,6 +36,13 @@ def end_at_once(said: str) -> NoReturn:
     """End without tidying up, which is as safe as a kill: what counts is in the journal."""
     os.write(2, f"sendpool: {said}\n".encode())
     os._exit(Exit.CUT_SHORT)
+
+
+def allow_files() -> None:
+    """Let the process open as many files as it may ask for: each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Stopping:

@@ -59,10 +59,16 @@ class ServerSettings:
         30 * SECOND_MS, "a stream in which nothing comes, or whose answer nobody reads, ends", least=100
     )
     connections_per_ip_max: int = setting(200, "open connections of one address; SDKs keep a few", least=1)
+    connections_max: int = setting(
+        10_000, "open connections in all; fewer where the process may not have so many files open", least=1
+    )
     backlog: int = setting(1_024, "connections the kernel holds while we are busy", least=1)
     keepalive_ms: int = setting(75 * SECOND_MS, "an idle connection is kept; longer than most proxies do", least=0)
     head_ms_max: int = setting(10 * SECOND_MS, "for a complete request head; slower is no client of ours", least=100)
     body_ms_max: int = setting(30 * SECOND_MS, "for a complete request body", least=100)
+    unread_ms_max: int = setting(
+        30 * SECOND_MS, "a client may take nothing of its answer; then its connection is cut", least=100
+    )
     drain_requests_ms_max: int = setting(10 * SECOND_MS, "stopping: for requests in progress to end", least=0)
     drain_answers_ms_max: int = setting(
         10 * SECOND_MS, "stopping: for carriers to answer what was handed over", least=0
@@ -101,6 +107,9 @@ class JournalSettings:
     )
     waiting_rows_max: int = setting(20_000, "not yet committed; more is refused: 503 overloaded", least=1_000)
     waiting_bytes_max: int = setting(32 * MIB, "not yet committed; more is refused: 503 overloaded", least=MIB)
+    wait_ms_max: int = setting(
+        250, "a request would wait for its commit behind its account's others; more is refused: 503 overloaded", least=1
+    )
     hold_ms_max: int = setting(2 * SECOND_MS, "requests wait for an absent database: a restart of PostgreSQL", least=0)
     unknown_ms_max: int = setting(
         4 * SECOND_MS, "to find out whether a cut commit took place; SDKs give up at 5 s", least=1

@@ -15,7 +15,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 
 from storage.records import Entry, JournalFull, Settled
 
@@ -127,6 +127,19 @@ class Backlog:
         """Whether waiting for more would make no batch larger."""
         limits = self._limits
         return self.waiting_rows >= limits.batch_rows_max or self.waiting_bytes >= limits.batch_bytes_max
+
+    def batches_ahead(self, account_id: str) -> float:
+        """How many batches, about, are to be taken before what this account appends now; 0 while one holds all.
+
+        Accounts take turns, so of what another one's flood has put here only its first entries count. Looks at every
+        entry that waits, where there are more than a batch holds.
+        """
+        limits = self._limits
+        if self.waiting_rows <= limits.batch_rows_max:
+            return 0.0
+        turns = len(self._queues.get(account_id, ())) + 1
+        rows = sum(ticket.rows for queue in self._queues.values() for ticket in islice(queue, turns))
+        return rows / (limits.batch_rows_max / 2 if self._ours else limits.batch_rows_max)
 
     def admit(self, entry: Entry, on_settled: OnSettled | None, future: asyncio.Future[Settled]) -> Ticket:
         """Count an entry in. Raises JournalFull when it finds no room; one entry alone always does."""

@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 LIMITS = JournalLimits()
 WRITERS = 2
+COMMIT_SHARE = 0.2
+"""What the latest commit says about how long one takes."""
 WATCH_MS = 50
 """How often it is looked whether the server owes an answer for too long."""
 
@@ -40,7 +42,14 @@ WATCH_MS = 50
 class Journal:
     """The port to durability. Use it as a context manager, or call `start` and `stop`."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], int], limits: JournalLimits = LIMITS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Callable[[], int],
+        limits: JournalLimits = LIMITS,
+        on_commit: Callable[[int, float], object] = lambda _rows, _ms: None,
+    ) -> None:
         assert database.epoch > 0, "only the owner of the epoch writes"
         self._clock = clock
         self._limits = limits
@@ -53,6 +62,8 @@ class Journal:
         self._change_waiters: list[asyncio.Future[None]] = []
         self._watching: asyncio.TimerHandle | None = None
         self._is_leaving = False
+        self._on_commit = on_commit
+        self._commit_s = 0.0  # of one batch, lately
         self.ready = False
         """Whether `append` takes anything: a connection stands and answers, and the epoch is ours."""
         self.lost = asyncio.Event()
@@ -138,6 +149,11 @@ class Journal:
         """Rows that are not settled yet."""
         return self._backlog.rows
 
+    def wait_ms(self, account_id: str) -> float:
+        """About how long what this account appends now would wait before its own batch begins; 0 mostly."""
+        ahead = self._backlog.batches_ahead(account_id)
+        return ahead * self._commit_s * 1_000 / WRITERS if ahead else 0.0
+
     # -- what the writers see -----------------------------------------------------------------------------------------
 
     async def next_batch(self, writer: Writer) -> Batch | None:
@@ -154,6 +170,10 @@ class Journal:
         ticket.settle(settled, error)
         if ticket.key is not None:
             self._free_key(ticket.key, settled)
+
+    def stored(self, rows: int, took_s: float) -> None:
+        self._commit_s += (took_s - self._commit_s) * COMMIT_SHARE
+        self._on_commit(rows, took_s * 1_000)
 
     def woken(self, writer: Writer) -> None:
         self._feed.release(writer)

@@ -44,6 +44,9 @@ class Desk(Protocol):
     def settle(self, ticket: Ticket, settled: Settled) -> None:
         """It is known how an entry ended; nothing happens if it was known before."""
 
+    def stored(self, rows: int, took_s: float) -> None:
+        """A batch was committed, and how long that took."""
+
     def woken(self, writer: Writer) -> None:
         """Its connection is gone, so it need not wait for work."""
 
@@ -146,6 +149,8 @@ class Writer:
             await self._store(connection, batch)
 
     async def _store(self, connection: JournalConnection, batch: Batch) -> None:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         try:
             await connection.fill(batch, self._replayed)
         except POISON as error:
@@ -165,6 +170,7 @@ class Writer:
             return
         batch.backend = connection.backend  # from here on its outcome is unknown, until there is an answer
         await connection.commit()
+        self._desk.stored(sum(each.rows for each in batch.tickets), loop.time() - began_s)
         self._settled(batch, Settled.COMMITTED)
 
     async def _look_up(self, connection: JournalConnection, batch: Batch) -> None:

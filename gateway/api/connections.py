@@ -2,13 +2,18 @@
 
 * A connection without a complete first request head within `head_ms_max` is closed; between requests it has
   `keepalive_ms`.
-* One address has at most `connections_per_ip_max` connections.
+* Who takes nothing of its answers for `unread_ms_max` is cut off.
+* One address has at most `connections_per_ip_max` connections, all together at most `connections_max`, or as many as
+  the process may have open files, less those it needs itself. One too many is closed at once: the process never runs
+  out of files, so whoever is connected, and the database, notice nothing.
 * What is no HTTP is answered in JSON, like everything else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import resource
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -27,6 +32,9 @@ from gateway.settings import ServerSettings
 log = structlog.get_logger(__name__)
 
 SWEEP_S: Final = 1.0
+FILES_RESERVED: Final = 100  # for the database, carriers, callbacks, logs
+CONNECTIONS_MIN: Final = 16
+COMPLAIN_S: Final = 10.0  # between two lines about too many connections
 LINGER_S: Final = 2.0
 """How long a body that nobody reads any more is read away, so that the client sees the answer before the end."""
 
@@ -49,6 +57,7 @@ class Connection(web.RequestHandler):
         self._api_server = server
         self.address = ""
         self.head_since: float | None = loop.time()
+        self._unread = (0, 0.0)  # bytes that wait for the client, and since when there are not fewer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -56,6 +65,20 @@ class Connection(web.RequestHandler):
         self.address = str(peer[0]) if isinstance(peer, tuple) and peer else ""
         if not self._api_server.welcome(self):
             self.force_close()
+
+    def unread_s(self, now_s: float) -> float:
+        """How long the client has taken nothing of what waits for it."""
+        waiting = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        before, since_s = self._unread
+        if not waiting or waiting < before or not before:
+            self._unread = (waiting, now_s)
+            return 0.0
+        return now_s - since_s
+
+    def cut(self) -> None:
+        """End the connection at once, whatever waits."""
+        if self.transport is not None:
+            self.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._api_server.farewell(self)
@@ -97,6 +120,13 @@ class Connection(web.RequestHandler):
         return reply
 
 
+def connections_max(settings: ServerSettings) -> int:
+    """Give how many connections there may be at once."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = max(CONNECTIONS_MIN, files - FILES_RESERVED) if files != resource.RLIM_INFINITY else sys.maxsize
+    return min(room, settings.connections_max)
+
+
 class ApiServer(web.Server):
     """aiohttp's low-level server with `Connection`s; `sweep` must be running for heads to have a deadline."""
 
@@ -112,18 +142,38 @@ class ApiServer(web.Server):
         super().__init__(front, request_factory=self._begin, loop=self._api_loop)
         self._settings = settings
         self._by_address: dict[str, int] = {}
+        self._connections_max = connections_max(settings)
+        self._complained_s = -COMPLAIN_S
+        self.open = 0
+        self.turned_away: dict[str, int] = {"connections": 0, "connections_per_ip": 0, "head_ms": 0, "unread_ms": 0}
+        """Connections that were closed, by the bound they met."""
         self.ids = ids
 
     def __call__(self) -> Connection:
         return Connection(self, loop=self._api_loop, keepalive_s=self._settings.keepalive_ms / 1_000)
 
     def welcome(self, connection: Connection) -> bool:
-        """Count a connection; False when its address has too many."""
+        """Count a connection; False when there are too many, of its address or in all."""
+        self.open += 1
         count = self._by_address.get(connection.address, 0) + 1
         self._by_address[connection.address] = count
-        return count <= self._settings.connections_per_ip_max
+        if self.open > self._connections_max:
+            self._turn_away("connections")
+        elif count > self._settings.connections_per_ip_max:
+            self._turn_away("connections_per_ip")
+        else:
+            return True
+        return False
+
+    def _turn_away(self, bound: str) -> None:
+        self.turned_away[bound] += 1
+        now_s = self._api_loop.time()
+        if now_s - self._complained_s >= COMPLAIN_S:
+            self._complained_s = now_s
+            log.warning("connections are turned away", bound=bound, open=self.open, most=self._connections_max)
 
     def farewell(self, connection: Connection) -> None:
+        self.open -= 1
         count = self._by_address.get(connection.address, 0) - 1
         if count > 0:
             self._by_address[connection.address] = count
@@ -131,10 +181,12 @@ class ApiServer(web.Server):
             self._by_address.pop(connection.address, None)
 
     async def sweep(self) -> None:
-        """Close connections that owe us a request head for too long; until cancelled."""
+        """Close connections that take too long over a request's head, or over our answers; until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_S)
-            self.close_slow(self._api_loop.time())
+            now_s = self._api_loop.time()
+            self.close_slow(now_s)
+            self.cut_unread(now_s)
 
     def close_slow(self, now_s: float) -> int:
         """Close what is over its time now; answers how many."""
@@ -146,7 +198,17 @@ class ApiServer(web.Server):
         ]
         for connection in slow:
             connection.force_close()
+        self.turned_away["head_ms"] += len(slow)
         return len(slow)
+
+    def cut_unread(self, now_s: float) -> int:
+        """Cut off those that read nothing; answers how many."""
+        most_s = self._settings.unread_ms_max / 1_000
+        deaf = [each for each in self.connections if isinstance(each, Connection) and each.unread_s(now_s) > most_s]
+        for connection in deaf:
+            connection.cut()
+        self.turned_away["unread_ms"] += len(deaf)
+        return len(deaf)
 
     def _begin(
         self,

@@ -77,7 +77,10 @@ CLOSES: Final = frozenset({400, 408, 413, 503})
 
 
 class ApiError(Exception):
-    """An answer that is no success. `more` joins the body; `retry_at_ms` adds `retry_at` and Retry-After."""
+    """An answer that is no success. `more` joins the body; `retry_at_ms` adds `retry_at` and Retry-After.
+
+    `bound` names the bound of docs/limits.md that was met, for the metrics.
+    """
 
     def __init__(
         self,
@@ -88,19 +91,21 @@ class ApiError(Exception):
         retry_at_ms: int | None = None,
         headers: Mapping[str, str] | None = None,
         more: Mapping[str, object] | None = None,
+        bound: str = "",
     ) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
         self.retry_at_ms = retry_at_ms
         self.headers = headers or {}
         self.more = more or {}
+        self.bound = bound
 
 
-def api_error(code: str, message: str = "", *, retry_at_ms: int | None = None) -> ApiError:
+def api_error(code: str, message: str = "", *, retry_at_ms: int | None = None, bound: str = "") -> ApiError:
     """Make the error the table has for `code`; an empty `message` is the table's."""
     kind = ERRORS[code]
     headers = {"Retry-After": str(kind.retry_after_s)} if kind.retry_after_s and retry_at_ms is None else None
-    return ApiError(kind.status, code, message or kind.text, retry_at_ms=retry_at_ms, headers=headers)
+    return ApiError(kind.status, code, message or kind.text, retry_at_ms=retry_at_ms, headers=headers, bound=bound)
 
 
 def api_error_of(refusal: Refusal) -> ApiError:

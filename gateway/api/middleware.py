@@ -14,7 +14,7 @@ from binascii import a2b_base64
 from collections import deque
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 import structlog
@@ -43,6 +43,23 @@ BODILESS: Final = ("GET", "HEAD")
 NOBODY: Final = token_hash("")  # compared with when there is no such account, so that it takes as long
 
 
+class FrontCounts(NamedTuple):
+    """What is counted of requests."""
+
+    requests: Counts  # kind of route, status
+    errors: Counts  # code
+    rejections: Counts  # bound
+
+
+class _Uncounted:
+    def add(self, *labels: str, by: int = 1) -> None:
+        """Nothing: nobody asks."""
+
+
+NOT_COUNTED: Final = FrontCounts(_Uncounted(), _Uncounted(), _Uncounted())
+NO_ROUTE: Final = "none"
+
+
 class Front:
     """Takes every request. Counts what is in progress, for the bounds and for whoever drains."""
 
@@ -55,7 +72,8 @@ class Front:
         ids: Ids,
         server: ServerSettings,
         limits: LimitsSettings,
-        errors: Counts | None = None,
+        counts: FrontCounts = NOT_COUNTED,
+        find_shortage: Callable[[AccountId], str] = lambda _: "",
         on_broken_promise: Callable[[AssertionError], object] = lambda _: None,
     ) -> None:
         self._router = router
@@ -66,7 +84,8 @@ class Front:
         self._account_requests_max = max(1, server.requests_max // 2)
         self._body_bytes_max = server.body_bytes_max
         self._body_s_max = server.body_ms_max / 1_000
-        self._errors = errors  # by code
+        self._counts = counts
+        self._find_shortage = find_shortage  # the bound that lets an account send nothing more at the moment
         self._on_broken_promise = on_broken_promise  # a promise of our own: whoever runs us may want to stop
         self._rates = RequestRates(limits.account_requests_per_5_s, clock)
         self._by_account: dict[AccountId, int] = {}
@@ -75,6 +94,11 @@ class Front:
         self.in_progress = 0
         self._streams = Streams(most=server.streams_max, idle_ms=server.stream_idle_ms)
         self._is_closing = False
+
+    @property
+    def streams(self) -> int:
+        """How many of the requests in progress are streams."""
+        return len(self._streams)
 
     def drain(self) -> None:
         """From now on every answer closes its connection, and streams end with what is under way."""
@@ -85,12 +109,15 @@ class Front:
         """Answer one request; raises nothing but cancellation."""
         call = Call(request, self._ids.new())
         self.in_progress += 1
+        route: Route | None = None
         try:
             route, call.params = self._router.find(request.method, _target(request))
             if route.streams is not None and route.streams(call):
-                return await self._streamed(route, call)
+                reply = await self._streamed(route, call)
+                self._count(route, reply)
+                return reply
             if route.access is Access.ACCOUNT:
-                account_id = self._admit(call)
+                account_id = self._admit(call, route)
                 try:
                     if request.method not in BODILESS:  # some SDKs send a GET with a body: it says nothing
                         _check_media_type(request)
@@ -101,7 +128,7 @@ class Front:
                     self._leave(account_id)
             else:
                 if self.in_progress - self._of_accounts - len(self._streams) > self._requests_max:
-                    raise api_error("overloaded")
+                    raise api_error("overloaded", bound="requests")
                 call.body = await self._read_body(request)
                 async with asyncio.timeout(ANSWER_MS_MAX / 1_000):
                     reply = await route.handler(call)
@@ -109,14 +136,21 @@ class Front:
             reply = self._refusal(call, self._trouble(call, error))
         finally:
             self.in_progress -= 1
+        self._count(route, reply)
         return self._finished(reply)
 
-    def _admit(self, call: Call) -> AccountId:
+    def _count(self, route: Route | None, reply: web.StreamResponse) -> None:
+        self._counts.requests.add(NO_ROUTE if route is None else route.kind, str(reply.status))
+
+    def _admit(self, call: Call, route: Route) -> AccountId:
         """Let an account in that keeps its bounds. Raises ApiError."""
         account_id = self._identify(call)
         mine = self._by_account.get(account_id, 0)
         if self._of_accounts >= self._requests_max or mine >= self._account_requests_max:
-            raise api_error("overloaded", "too many requests are in progress; try again")
+            bound = "account_requests" if mine >= self._account_requests_max else "requests"
+            raise api_error("overloaded", "too many requests are in progress; try again", bound=bound)
+        if route.adds and (shortage := self._find_shortage(account_id)):
+            raise api_error("overloaded", bound=shortage)
         self._by_account[account_id] = mine + 1
         self._of_accounts += 1
         call.account_id = account_id
@@ -204,13 +238,14 @@ class Front:
                     if len(body) > self._body_bytes_max:
                         raise self._too_large()
         except TimeoutError:
-            raise api_error("body_timeout") from None
+            raise api_error("body_timeout", bound="body_ms") from None
         except (web.RequestPayloadError, ConnectionError) as error:  # the latter when the client is gone
             raise api_error("bad_request", "the request's body is not framed as its head says") from error
         return bytes(body)
 
     def _too_large(self) -> ApiError:
-        return api_error("body_too_large", f"the request's body is larger than {self._body_bytes_max} bytes")
+        words = f"the request's body is larger than {self._body_bytes_max} bytes"
+        return api_error("body_too_large", words, bound="body_bytes")
 
     def _trouble(self, call: Call, error: Exception) -> ApiError:
         """What an exception means to the caller."""
@@ -228,8 +263,9 @@ class Front:
 
     def _refusal(self, call: Call, error: ApiError) -> Reply:
         """An error as JSON. Never an empty body: Go's SDK takes that for success."""
-        if self._errors is not None:
-            self._errors.add(error.code)
+        self._counts.errors.add(error.code)
+        if error.bound:
+            self._counts.rejections.add(error.bound)
         body: dict[str, object] = {"api_id": call.api_id, "error": error.message, "code": error.code, **error.more}
         headers = dict(error.headers)
         if error.retry_at_ms is not None:
@@ -273,7 +309,9 @@ class RequestRates:
             taken.popleft()
         if len(taken) >= self._most:
             free_s = str(max(1, -(-(taken[0] + RATE_SPAN_MS - now_ms) // 1_000)))
-            error = api_error("too_many_requests", f"more than {self._most} requests in 5 seconds")
+            error = api_error(
+                "too_many_requests", f"more than {self._most} requests in 5 seconds", bound="account_rate"
+            )
             error.headers = {
                 "Retry-After": free_s,
                 "RateLimit-Limit": str(self._most),
@@ -307,7 +345,7 @@ def _check_encoding(request: web.BaseRequest) -> None:
 
 def _storage_trouble(error: StorageError) -> ApiError:
     if isinstance(error, JournalFull):
-        return api_error("overloaded")
+        return api_error("overloaded", bound="uncommitted")
     if isinstance(error, OutcomeUnknown):
         return api_error("outcome_unknown")
     if isinstance(error, EpochLost):

@@ -54,7 +54,7 @@ class CarrierReports:
         carrier = self._authenticated(name, call.request.headers)
         reports, refused = _read(carrier, call.request.headers.get("Content-Type", JSON), call.body)
         if self._in_progress >= REQUESTS_MAX:
-            raise api_error("overloaded")
+            raise api_error("overloaded", bound="reports")
         self._in_progress += 1
         try:
             taken = await self._take(name, reports)

@@ -32,7 +32,7 @@ class Route(NamedTuple):
     """One line of the table. `path` is as documented: `/v1/Account/{auth_id}/Message/{message_uuid}/`.
 
     A call for which `streams` says so has `call.stream` in place of a body, may answer with a StreamReply, and is
-    counted and bounded as a stream; see streams.py.
+    counted and bounded as a stream; see streams.py. `adds`: it adds work that is refused while there is too much.
     """
 
     method: str
@@ -40,6 +40,12 @@ class Route(NamedTuple):
     access: Access
     handler: Handler
     streams: Callable[[Call], bool] | None = None
+    adds: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What kind of request it is, for the metrics: `POST Message/`."""
+        return f"{self.method} {self.path.removeprefix('/v1/Account/{auth_id}/') or 'Account/'}"
 
 
 class _Node:

@@ -87,7 +87,8 @@ def account_routes(
         ]
     table += [(method, path, _later(what)) for method, path, what in LATER]
     routes = [Route(method, path, Access.ACCOUNT, _bounded(handler)) for method, path, handler in table]
-    return [Route("POST", MESSAGE, Access.ACCOUNT, sending.post), *routes]  # `submit` has its own deadlines
+    send = Route("POST", MESSAGE, Access.ACCOUNT, sending.post, adds=True)  # `submit` has its own deadlines
+    return [send, *routes]
 
 
 def _bounded(handler: Handler) -> Handler:

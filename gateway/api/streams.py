@@ -123,7 +123,7 @@ class Streams:
         """Hold a place while the block runs; one owner has at most half of them. Raises ApiError (503)."""
         mine = sum(each == owner for each in self._open.values())
         if self._is_draining or len(self._open) >= self._most or mine >= self._most_of_one:
-            raise api_error("overloaded", "too many streams are in progress; try again")
+            raise api_error("overloaded", "too many streams are in progress; try again", bound="streams")
         stream = Stream(request, idle_s=self._idle_s)
         self._open[stream] = owner
         try:

@@ -224,3 +224,35 @@ async def test_what_is_not_known_in_time_can_still_come_true() -> None:
     assert heard == [Settled.COMMITTED]
     with pytest.raises(OutcomeUnknown):
         await ticket.future
+
+
+# --- What goes before -------------------------------------------------------------------------------------------------
+
+
+async def test_nothing_goes_before_where_one_batch_holds_all() -> None:
+    backlog = Backlog(SMALL)
+    pushed(backlog, request(10))
+    assert backlog.batches_ahead(ACCOUNT) == backlog.batches_ahead(OTHER_ACCOUNT) == 0
+
+
+async def test_a_flood_waits_for_itself_and_others_for_their_turn_alone() -> None:
+    backlog = Backlog(SMALL)
+    for _ in range(10):
+        pushed(backlog, request(5))
+    assert backlog.batches_ahead(ACCOUNT) == 5
+    assert backlog.batches_ahead(OTHER_ACCOUNT) == 0.5
+    pushed(backlog, facts(3))
+    assert backlog.batches_ahead(OTHER_ACCOUNT) == 1, "half of a batch is ours"
+
+
+@given(st.lists(st.tuples(st.sampled_from([ACCOUNT, OTHER_ACCOUNT]), st.integers(2, 9)), max_size=10))
+async def test_so_many_batches_are_really_taken_before(entries: list[tuple[AccountId, int]]) -> None:
+    backlog = Backlog(SMALL)
+    for account_id, rows in entries:
+        pushed(backlog, request(rows, account_id))
+    told = backlog.batches_ahead(ACCOUNT)
+    mine = pushed(backlog, request(2))
+    taken = 0
+    while mine not in backlog.take():
+        taken += 1
+    assert told / 2 - 1 <= taken <= 2 * told + 1, "batches are seldom quite full"

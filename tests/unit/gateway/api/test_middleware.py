@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,8 +13,9 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway.api.call import Call, Handler
+from gateway.api.connections import connections_max
 from gateway.api.errors import api_error
-from gateway.api.middleware import Front, RequestRates
+from gateway.api.middleware import Front, FrontCounts, RequestRates
 from gateway.api.router import Access, Route, Router
 from gateway.clock import SystemClock, SystemIds
 from gateway.settings import LimitsSettings, ServerSettings
@@ -392,6 +394,85 @@ async def test_one_address_has_a_bounded_number_of_connections() -> None:
             each.close()
 
 
+async def test_all_addresses_together_have_a_bounded_number_too_and_it_is_said() -> None:
+    with capture_logs() as logs:
+        async with client(server=replace(SMALL, connections_max=2)) as api:
+            ends = [
+                await asyncio.open_connection("127.0.0.1", api.port, local_addr=(f"127.0.0.{n}", 0)) for n in (2, 3, 4)
+            ]
+            assert await ends[2][0].read() == b""
+            assert (api.server.open, api.server.turned_away["connections"]) == (2, 1)
+            for _, writer in ends:
+                writer.close()
+    assert [line["event"] for line in logs] == ["connections are turned away"]
+
+
+def test_files_that_are_needed_for_other_things_are_left_to_them() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        assert connections_max(ServerSettings()) == 156
+        assert connections_max(ServerSettings(connections_max=50)) == 50
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_who_reads_nothing_of_its_answers_is_cut_off_and_who_reads_slowly_is_not() -> None:
+    async def long(call: Call) -> web.StreamResponse:
+        return call.json({"much": "x" * 5_000_000})
+
+    head = f"GET /v1/Account/{ACCOUNT}/ HTTP/1.1\r\nHost: a\r\nAuthorization: {basic()}\r\n\r\n".encode()
+    async with client(long, server=replace(SMALL, unread_ms_max=30_000)) as api:
+        ends = [await asyncio.open_connection("127.0.0.1", api.port, limit=1_024) for _ in range(2)]
+        for _, writer in ends:
+            writer.write(head)
+        await asyncio.sleep(0.1)
+        deaf, slow = ends
+        now_s = asyncio.get_running_loop().time()
+        assert api.server.cut_unread(now_s) == 0
+        for _ in range(60):
+            await slow[0].read(50_000)
+            await asyncio.sleep(0.001)
+        assert api.server.cut_unread(now_s + 29) == 0
+        assert api.server.cut_unread(now_s + 31) == 1
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await deaf[0].readexactly(5_000_000)
+        await slow[0].readexactly(1_000_000)
+        for _, writer in ends:
+            writer.transport.abort()
+
+
+async def test_while_there_is_too_much_of_it_work_is_refused_before_its_body_is_read_and_all_else_is_not() -> None:
+    shortages = {ACCOUNT: "commit_wait"}
+    counts = FrontCounts(Tally(), Tally(), Tally())
+    made = Front(
+        Router(
+            [
+                Route("POST", PATH, Access.ACCOUNT, echo, adds=True),
+                Route("GET", PATH, Access.ACCOUNT, echo),
+            ]
+        ),
+        ACCOUNTS, clock=SystemClock(), ids=SystemIds(), server=SMALL, limits=LimitsSettings(),
+        counts=counts, find_shortage=lambda account_id: shortages.get(account_id, ""),
+    )  # fmt: skip
+    async with serving(made) as api:
+        assert (await api.get("")).status == 200
+        head = f"POST /v1/Account/{ACCOUNT}/ HTTP/1.1\r\nHost: a\r\nAuthorization: {basic()}\r\nContent-Length: 500\r\n"
+        refused = await api.raw(f"{head}\r\n{{".encode())
+        other = await api.post(f"/v1/Account/{OTHER_ACCOUNT}/", {}, authorization=basic(OTHER_ACCOUNT))
+        kept = await api.post("", {})
+    assert refused.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nRetry-After: 1\r\n" in refused
+    assert b"\r\nConnection: close\r\n" in refused
+    assert len(refused) < 400
+    assert (other.status, kept.status) == (200, 503)
+    assert kept.headers.get("Connection") != "close", "its body has come: nothing is gained by closing"
+    assert counts.rejections.counts == {("commit_wait",): 2}  # type: ignore[attr-defined]
+    assert counts.requests.counts == {  # type: ignore[attr-defined]
+        ("GET Account/", "200"): 1, ("POST Account/", "503"): 2, ("POST Account/", "200"): 1,
+    }  # fmt: skip
+
+
 # --- What goes wrong --------------------------------------------------------------------------------------------------
 
 
@@ -428,7 +509,7 @@ async def test_errors_are_counted_by_code_and_a_broken_promise_is_told() -> None
     made = Front(
         Router([Route("GET", PATH, Access.ACCOUNT, handler)]), ACCOUNTS,
         clock=SystemClock(), ids=SystemIds(), server=SMALL, limits=LimitsSettings(),
-        errors=tally, on_broken_promise=told.append,
+        counts=FrontCounts(Tally(), tally, Tally()), on_broken_promise=told.append,
     )  # fmt: skip
     async with serving(made) as api:
         assert (await api.get("")).status == 500

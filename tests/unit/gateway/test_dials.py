@@ -1,0 +1,94 @@
+"""The metrics by name: what docs/metrics.md lists is what is served, and reading it costs little."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
+
+import pytest
+
+from gateway.clock import SystemClock
+from gateway.dials import SAMPLE_MAX, Dials, by_priority
+from gateway.logs import Sink
+from gateway.metrics import NAME
+from gateway.pressure import Pressure, Room
+from gateway.settings import LimitsSettings
+from resolver.core import Resolver
+from resolver.model import Priority
+from tests.fakes.accept_floor import AcceptFloor
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
+
+
+class Shut(NamedTuple):
+    """A door nobody stands at."""
+
+    connections: int = 0
+    turned_away: dict[str, int] = {}  # noqa: RUF012 - nobody changes it
+    in_progress: int = 0
+    streams: int = 0
+
+
+def all_dials() -> Dials:
+    dials, clock, nobody = Dials(), SystemClock(), cast("Any", None)
+    pressure = Pressure(LimitsSettings(), lambda: Room(0.0, 0, 100.0), clock=clock)
+    dials.watch_process(clock=clock, pressure=pressure, sink=Sink(io.StringIO()))
+    dials.watch_door(Shut())
+    callbacks = cast("Any", SimpleNamespace(resting=lambda: 0))
+    dials.watch_parts(
+        resolver=Resolver(), journal=nobody, facts=nobody, callbacks=callbacks, reports=nobody, lanes={}
+    )  # fmt: skip
+    return dials
+
+
+def test_the_document_lists_what_is_served() -> None:
+    table = "\n".join(
+        f"| `{name}` | {kind} | {labels} | {why} |" for name, kind, labels, why in all_dials().metrics.described()
+    )
+    assert table in DOCUMENT.read_text("utf-8"), f"docs/metrics.md lacks:\n{table}"
+
+
+def test_a_name_says_what_and_in_which_unit() -> None:
+    for name, kind, _, why in all_dials().metrics.described():
+        assert name.startswith(NAME)
+        assert name.endswith("_total") is (kind == "counter")
+        assert why
+
+
+async def test_what_waits_is_told_by_priority() -> None:
+    floor = AcceptFloor()
+    for priority, count in ((Priority.URGENT, 2), (Priority.BULK, 3)):
+        for line in range(count):
+            submission = floor.submission(f"+1415555{line}1{count}0")
+            submission.request.priority = priority
+            await floor.outbound.submit(submission)
+    assert by_priority(floor.resolver) == {"urgent": 2, "bulk": 3}
+
+
+async def test_a_commit_is_counted_by_its_size_and_its_time() -> None:
+    dials = Dials()
+    dials.committed(300, 7.5)
+    families = {family.name: family for family in dials.metrics.collect()}
+    for name, value in (("gateway_commit_rows", 300), ("gateway_commit_ms", 7.5)):
+        assert [each.value for each in families[name].samples if each.name.endswith("_sum")] == [value]
+
+
+async def test_looking_at_what_waits_is_bounded() -> None:
+    floor = AcceptFloor()
+    await floor.outbound.submit(floor.submission())
+    (message,) = floor.resolver.open.values()
+    crowd = cast("Resolver", type("Crowd", (), {"open": dict.fromkeys(range(10**6), message), "waiting": 10**6}))
+    began = time.process_time()
+    assert by_priority(crowd) == {"urgent": 0, "bulk": 10**6}
+    assert time.process_time() - began < 0.1, f"it looks at {SAMPLE_MAX}"
+
+
+@pytest.mark.parametrize("label", ["a", "b"])
+def test_labels_are_bounded(label: str) -> None:
+    dials = Dials()
+    for number in range(1_000):
+        dials.rejections.add(f"{label}{number}")
+    assert len(dials.rejections.counts) <= 201
