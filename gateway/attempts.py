@@ -28,8 +28,8 @@ from storage.records import ENDS, Entry, FactKind, State
 
 log = structlog.get_logger(__name__)
 
-LINGER_MS = 10
-"""How long facts wait for company; a lane that is busy claims as often, and hands them over with its claims."""
+LINGER_MS = 20
+"""How long facts wait for company; a lane that is busy claims more often, and hands them over with its claims."""
 ENTRY_ROWS_MAX = 500
 AGAIN_MS = 1_000
 """How long a message waits whose attempt failed through no fault of its own; a carrier's Retry-After wins."""
@@ -75,10 +75,15 @@ class Attempts:
 
     # -- outcomes -------------------------------------------------------------------------------------------------
 
-    def sent(self, message: Message, carrier: CarrierName, carrier_ref: str) -> None:
+    def sent(self, message: Message, carrier: CarrierName, carrier_ref: str, *, now_ms: int) -> None:
         """The carrier took it."""
-        self._settle(message, FactKind.SENT, carrier, carrier_ref=carrier_ref, charged=True)
-        self._resolver.settle_sent(message, now_ms=self._clock.now_ms())
+        self._facts.record(
+            self._entry, message, FactKind.SENT, attempt=message.attempt, handed_ms=message.slot_ms, carrier=carrier,
+            carrier_ref=carrier_ref, charged=True, now_ms=now_ms,
+        )  # fmt: skip
+        self._metrics.settled.add(carrier, FactKind.SENT)
+        self._resolver.settle_sent(message, now_ms=now_ms)
+        self._gather()
 
     def failed(self, message: Message, carrier: CarrierName, failed: SendFailed) -> None:
         """The carrier did not take it, or nobody knows: do what the table of failures says."""

@@ -26,6 +26,7 @@ from gateway.clock import Clock, Ids
 from resolver.model import CarrierName, Message
 from storage.records import (
     ENDS,
+    MOVES,
     PLIVO_CODES,
     CallbackRow,
     CarrierRefRow,
@@ -39,7 +40,6 @@ from storage.records import (
     OutcomeUnknown,
     Settled,
     State,
-    fold,
 )
 
 log = structlog.get_logger(__name__)
@@ -104,25 +104,30 @@ class Facts:
         code: str = "",
         detail: str = "",
         charged: bool = False,
+        now_ms: int = 0,
     ) -> FactRow:
-        """Add what happened to `entry`, with all that follows from it, and fold it into the message."""
-        now_ms = self._clock.now_ms()
+        """Add what happened to `entry`, with all that follows from it, and fold it into the message.
+
+        `now_ms` is for those who have just looked at the clock.
+        """
+        if not now_ms:
+            now_ms = self._clock.now_ms()
         request = message.request
         fact = FactRow(
             message.message_id, request.account_id, kind, attempt, now_ms, handed_ms, message.number or None,
             carrier, carrier_ref, code or PLIVO_CODES.get(kind, ""), detail, request.segments, charged,
         )  # fmt: skip
         entry.facts.append(fact)
-        before = State(message.state)
-        after = fold(before, kind)
-        message.state = after
-        ends = after in ENDS if after is not before else kind is FactKind.UNREPORTED and before is State.SENT
-        if ends:
-            entry.outcomes.append(OutcomeRow(message.message_id, request.account_id, after, fact.code, now_ms))
+        before = message.state
+        moved = MOVES.get((before, kind))  # None: it stays where it is
+        if moved is not None and (moved in ENDS or kind is FactKind.UNREPORTED):
+            entry.outcomes.append(OutcomeRow(message.message_id, request.account_id, moved, fact.code, now_ms))
             self.awaiting.drop(message.message_id)
-        if after is not before and request.callback_url:
-            self._add_callback(entry, message, after, fact)
-        if kind is FactKind.SENT or (kind is FactKind.REPORTED_SENT and after is not before):
+        if moved is not None and moved != before:
+            message.state = moved
+            if request.callback_url:
+                self._add_callback(entry, message, moved, fact)
+        if kind is FactKind.SENT or (kind is FactKind.REPORTED_SENT and moved is not None):
             self._note_sent(entry, message, fact)
         return fact
 

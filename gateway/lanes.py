@@ -1,7 +1,7 @@
 """One lane per carrier: what is released and claimed is handed over, each message at its lawful instant.
 
-Committed claims wait in a heap for their slot; one of `places` workers takes each, and the carrier asks at the door
-(`_may_go`) in the loop turn of its write.
+Committed claims wait for their slot, then they are put into the carrier's hands (gateway/hands.py), and the door
+(`may_go`) is asked in the loop turn of the write.
 
 Invariants
 * `held` counts claims without an outcome. Releases fill free places only; what accept releases it counts itself until
@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 
 import structlog
 
 from gateway.attempts import Attempts, LaneMetrics
-from gateway.carriers.carrier import DISCONNECTED, UNREACHABLE, Carrier, NotSent, Outbound, SendFailed
+from gateway.carriers.carrier import Carrier, SendFailed
 from gateway.claims import Claims, LaneJournal
 from gateway.clock import Clock
-from gateway.departures import Departures
 from gateway.facts import Facts
+from gateway.hands import hands_of
 from gateway.pace import Pace
 from gateway.settings import LaneSettings
 from resolver.core import Resolver, Verdict
@@ -55,7 +54,7 @@ class Lane:
     ) -> None:
         self.name: CarrierName = carrier.name
         self.held = 0
-        self._carrier = carrier
+        self._places = carrier.places
         self._resolver = resolver
         self._journal = journal
         self._facts = facts
@@ -68,8 +67,9 @@ class Lane:
             self.name, self, resolver, journal, self._pace,
             clock=clock, lead_ms=settings.claim_lead_ms, before_claim=attempts.flush, on_settled=self._note_landing,
         )  # fmt: skip
-        self._departures = Departures(clock)
-        self._flying = 0  # calls of the carrier that run
+        self._hands = hands_of(carrier, self, clock)
+        self._looked_ms = -1  # when it was last looked whether the database is away
+        self._is_away = False
         self._probe: Message | None = None  # the one message that tries a link that is down
         self._draining = False
         self._landed = asyncio.Event()  # draining, and nothing is held or being claimed
@@ -85,7 +85,7 @@ class Lane:
         """How many messages may be released for this lane now."""
         if self._draining or not self._journal.ready or self._facts.is_behind:
             return 0
-        free = max(0, self._carrier.places - self.held - self._claims.messages)
+        free = max(0, self._places - self.held - self._claims.messages)
         return self._pace.places(free, now_ms=self._clock.now_ms())
 
     def take(self, messages: Sequence[Message]) -> None:
@@ -102,10 +102,10 @@ class Lane:
                 self._probe = message
                 self._pace.begin_probe()
             if self._may_wait(message, now_ms):
-                self._departures.push(message.slot_ms, (message, message.attempt))
+                self._hands.push(message.slot_ms, (message, message.attempt))
             else:
                 self._give_up(message, NOT_OPEN)
-        self._departures.dispatch()
+        self._hands.dispatch()
 
     def on_link(self, up: bool) -> None:
         """The carrier's own word about its link."""
@@ -118,8 +118,7 @@ class Lane:
     async def run(self) -> None:
         """Hand over until drained, or cancelled. A broken promise of our own ends it with that exception."""
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(self._work()) for _ in range(self._carrier.places)]
-            running.append(tasks.create_task(self._claims.run()))
+            running = [tasks.create_task(self._hands.run()), tasks.create_task(self._claims.run())]
             try:
                 await self._stopped.wait()
             finally:
@@ -139,42 +138,18 @@ class Lane:
             async with asyncio.timeout(ms_max / 1_000):
                 await self._landed.wait()
         except TimeoutError:
-            log.warning("carrier did not answer in time", carrier=self.name, messages=self._flying)
+            log.warning("carrier did not answer in time", carrier=self.name, messages=self._hands.flying)
         self._stopped.set()
 
-    async def _work(self) -> None:
-        while True:
-            message, attempt = await self._departures.next()
-            await self._hand_over(message, attempt)
+    # -- what hands say -------------------------------------------------------------------------------------------
 
-    async def _hand_over(self, message: Message, attempt: int) -> None:
-        begun_ms = self._clock.now_ms()
-        request = message.request
-        outbound = Outbound(
-            message.message_id, attempt, message.number, message.recipient, request.text, request.segments,
-            message.expires_ms - begun_ms,
-        )  # fmt: skip
-        self._flying += 1
-        try:
-            carrier_ref = await self._carrier.send(outbound, partial(self._may_go, message, attempt))
-        except NotSent:
-            return  # `_may_go` has seen to it
-        except SendFailed as failed:
-            self._fail(message, failed, begun_ms)
-        except AssertionError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a lane goes on whatever its carrier does
-            log.error("carrier broke", carrier=self.name, error=repr(error))
-            wrote = message.phase is Phase.DEPARTED
-            self._fail(message, SendFailed(DISCONNECTED if wrote else UNREACHABLE, type(error).__name__), begun_ms)
-        else:
-            self._attempts.sent(message, self.name, carrier_ref)
-            self._pace.answered(self._clock.now_ms())
-        finally:
-            self._flying -= 1
+    def sent(self, message: Message, carrier_ref: str, now_ms: int) -> None:
+        """Implements `Keeper`, as do the next two."""
+        self._attempts.sent(message, self.name, carrier_ref, now_ms=now_ms)
+        self._pace.answered(now_ms)
         self._free(message)
 
-    def _fail(self, message: Message, failed: SendFailed, begun_ms: int) -> None:
+    def failed(self, message: Message, failed: SendFailed, begun_ms: int) -> None:
         departed_ms = message.slot_ms if message.phase is Phase.DEPARTED else begun_ms
         self._attempts.failed(message, self.name, failed)
         self._pace.failed(
@@ -183,12 +158,12 @@ class Lane:
         )  # fmt: skip
         self._give_up_what_waits()
         self.wake()
+        self._free(message)
 
     # -- the door -------------------------------------------------------------------------------------------------
 
-    def _may_go(self, message: Message, attempt: int) -> bool:
+    def may_go(self, message: Message, attempt: int, now_ms: int) -> bool:
         """Asked in the loop turn of the write. False: the message has been seen to otherwise."""
-        now_ms = self._clock.now_ms()
         if not self._journal.owns_epoch:
             self._free(message)  # no fact of ours would be taken: the next owner decides
             return False
@@ -202,8 +177,8 @@ class Lane:
                 self._metrics.handed_over.add(self.name)
                 return True
             case Verdict.NOT_YET:
-                self._departures.push(departure.at_ms, (message, attempt))
-                self._departures.dispatch()
+                self._hands.push(departure.at_ms, (message, attempt))
+                self._hands.dispatch()
                 return False
             case Verdict.ENDED:
                 self._attempts.ended(message, self.name, departure.reason)
@@ -220,7 +195,9 @@ class Lane:
             return NOT_OPEN
         if now_ms - message.claimed_ms > self._settings.claim_good_ms:
             return STALE
-        return AWAY if self._journal.away_ms(now_ms) > self._settings.away_ms_max else ""
+        if now_ms != self._looked_ms:
+            self._looked_ms, self._is_away = now_ms, self._journal.away_ms(now_ms) > self._settings.away_ms_max
+        return AWAY if self._is_away else ""
 
     def _may_wait(self, message: Message, now_ms: int) -> bool:
         """Whether a claimed message may go on towards the door."""
@@ -231,14 +208,14 @@ class Lane:
     def _give_up_what_waits(self) -> None:
         """Return the claims that may not be used now."""
         now_ms = self._clock.now_ms()
-        if not len(self._departures) or (self._pace.is_open(now_ms) and not self._draining):
+        if not len(self._hands) or (self._pace.is_open(now_ms) and not self._draining):
             return
-        for at_ms, (message, attempt) in self._departures.take_all():
+        for at_ms, (message, attempt) in self._hands.take_all():
             if self._may_wait(message, now_ms):
-                self._departures.push(at_ms, (message, attempt))
+                self._hands.push(at_ms, (message, attempt))
             else:
                 self._give_up(message, NOT_OPEN)
-        self._departures.dispatch()
+        self._hands.dispatch()
 
     def _give_up(self, message: Message, reason: str) -> None:
         self._attempts.given_up(message, self.name, reason)

@@ -27,7 +27,13 @@ E164 = NewType("E164", str)
 CarrierName = NewType("CarrierName", str)
 
 
-class NumberType(StrEnum):
+class Word(StrEnum):
+    """One word of a closed list. It hashes as its text does, in C: words are looked up for every message."""
+
+    __hash__ = str.__hash__
+
+
+class NumberType(Word):
     """The three kinds of source number; the values are those of Plivo's `number_priority`."""
 
     LONG_CODE = "longcode"
@@ -35,19 +41,19 @@ class NumberType(StrEnum):
     SHORT_CODE = "shortcode"
 
 
-class Service(StrEnum):
+class Service(Word):
     SMS = "sms"
     MMS = "mms"
 
 
-class Priority(StrEnum):
+class Priority(Word):
     """Which of a number's two queues a message waits in; urgent goes first, at most four to one."""
 
     URGENT = "urgent"
     BULK = "bulk"
 
 
-class Tier(StrEnum):
+class Tier(Word):
     """How a number was found: the rung of the ladder, for traces, answers and metrics."""
 
     STICKY = "sticky"
@@ -61,7 +67,7 @@ class Tier(StrEnum):
     NONE = "none"  # refused: no number
 
 
-class OnUnknown(StrEnum):
+class OnUnknown(Word):
     """What to do with a message whose hand-over has no known outcome."""
 
     RESEND = "resend"
@@ -69,20 +75,20 @@ class OnUnknown(StrEnum):
     FAIL = "fail"
 
 
-class StickyAtLimit(StrEnum):
+class StickyAtLimit(Word):
     WAIT = "wait"
     DETOUR = "detour"
     REMAP = "remap"
     REFUSE = "refuse"
 
 
-class NumberState(StrEnum):
+class NumberState(Word):
     ACTIVE = "active"
     DRAINING = "draining"  # what waits leaves, nothing new is decided for it
     DISABLED = "disabled"
 
 
-class Pause(StrEnum):
+class Pause(Word):
     """Whether a powerpack is paused: what waits stays in any case, new messages wait too or are refused."""
 
     NONE = ""
@@ -90,7 +96,7 @@ class Pause(StrEnum):
     REFUSE = "refuse"
 
 
-class RefusalCode(StrEnum):
+class RefusalCode(Word):
     """Why no message may be sent; stable, listed in docs/refusals.md."""
 
     INVALID_DESTINATION = "invalid_destination"
@@ -219,7 +225,7 @@ class Refusal(NamedTuple):
     numbers_enough: int | None = None
 
 
-class Phase(StrEnum):
+class Phase(Word):
     """Where a message in memory stands; the durable states are in storage/records.py."""
 
     WAITING = "waiting"  # in its number's queue

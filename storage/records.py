@@ -8,16 +8,15 @@ twice, out of order and before the carrier's answer, and a final state never goe
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import NamedTuple, NewType
 
-from resolver.model import E164, AccountId, CarrierName, MessageId, PowerpackId, RequestId
+from resolver.model import E164, AccountId, CarrierName, MessageId, PowerpackId, RequestId, Word
 
 BulkId = NewType("BulkId", str)  # UUIDv7
 """Of a bulk: messages that came as one stream of lines."""
 
 
-class State(StrEnum):
+class State(Word):
     """Plivo's outbound states; `QUEUED` until a fact says otherwise."""
 
     QUEUED = "queued"
@@ -27,7 +26,7 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-class FactKind(StrEnum):
+class FactKind(Word):
     """What can happen to a message after its decision."""
 
     SENT = "sent"  # settles an attempt: the carrier took it
@@ -50,7 +49,7 @@ class FactKind(StrEnum):
 SETTLES = frozenset({FactKind.SENT, FactKind.REJECTED, FactKind.RETURNED, FactKind.UNKNOWN})
 """The kinds that settle an attempt; each attempt is settled by exactly one of them, naming it."""
 
-MOVES: dict[tuple[State, FactKind], State] = {
+MOVES: dict[tuple[str, FactKind], State] = {
     (State.QUEUED, FactKind.SENT): State.SENT,
     (State.QUEUED, FactKind.REPORTED_SENT): State.SENT,
     (State.QUEUED, FactKind.DELIVERED): State.DELIVERED,
@@ -67,7 +66,7 @@ MOVES: dict[tuple[State, FactKind], State] = {
     (State.SENT, FactKind.REPORTED_FAILED): State.FAILED,
     (State.SENT, FactKind.UNREPORTED): State.SENT,
 }
-"""The legal moves. `UNREPORTED` ends a message in `sent`: no later report changes it."""
+"""The legal moves, from a state or its text. `UNREPORTED` ends a message in `sent`: no later report changes it."""
 
 ENDS = frozenset({State.DELIVERED, State.UNDELIVERED, State.FAILED})
 
@@ -201,7 +200,7 @@ class CallbackRow(NamedTuple):
     next_ms: int
 
 
-class CallbackState(StrEnum):
+class CallbackState(Word):
     """Where a callback stands; the values of `callbacks.state`."""
 
     OWED = "owed"  # to be tried, again or at all, at its `next_ms`
@@ -236,7 +235,7 @@ class IdempotencyRow(NamedTuple):
     created_ms: int
 
 
-class Settled(StrEnum):
+class Settled(Word):
     """How an entry ended."""
 
     COMMITTED = "committed"

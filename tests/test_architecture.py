@@ -84,6 +84,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.pace
     gateway.attempts
     gateway.departures
+    gateway.hands
     gateway.claims
     gateway.lanes
     gateway.upkeep

@@ -152,6 +152,31 @@ Go = Callable[[], bool]
 OnReports = Callable[[list[Report]], Awaitable[None]]
 """Returns once every report is durable; raises storage's errors when it cannot be now."""
 OnLink = Callable[[bool], None]
+Answer = tuple[MessageId, "str | SendFailed"]
+"""A message that was written, and the carrier's id for it, or why it has none."""
+OnAnswers = Callable[[list[Answer]], None]
+
+
+class PromptCarrier(Protocol):
+    """A carrier that is written to by plain calls and answers many messages at once: nothing is awaited per message.
+
+    At most `places` messages are written and not answered.
+    """
+
+    @property
+    def name(self) -> CarrierName: ...
+
+    @property
+    def places(self) -> int: ...
+
+    def hear_answers(self, on_answers: OnAnswers) -> None:
+        """Tell `on_answers` what became of each message that is written from now on, once, within the deadlines."""
+
+    def trouble(self) -> SendFailed | None:
+        """Why nothing can be written in this loop turn; None: `write` writes."""
+
+    def write(self, outbounds: Sequence[Outbound]) -> None:
+        """Write messages, each of which may go, in this loop turn. Answers come later, never from inside."""
 
 
 class Carrier(Protocol):
@@ -162,6 +187,10 @@ class Carrier(Protocol):
 
     @property
     def places(self) -> int: ...
+
+    @property
+    def prompt(self) -> PromptCarrier | None:
+        """Itself, where a lane shall use that instead of `send`."""
 
     async def start(self, on_reports: OnReports, on_link: OnLink) -> None:
         """Begin; `on_link` is for carriers that know by themselves whether their link stands."""

@@ -75,6 +75,11 @@ class HttpCarrier:
         deadlines = Deadlines(options.connect_ms_max, answer_ms_max, options.read_ms_max)
         self._pool = ConnectionPool(endpoint, deadlines, look_up=look_up)
 
+    @property
+    def prompt(self) -> None:
+        """Connections are waited for."""
+        return None
+
     async def start(self, on_reports: OnReports, on_link: OnLink) -> None:
         """Nothing to begin: reports come as webhooks, and the lane sees by its hand-overs whether the link stands."""
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from random import Random
-from typing import NamedTuple
 
 import structlog
 
@@ -26,12 +25,15 @@ from gateway.carriers.carrier import (
     THROTTLED,
     TIMED_OUT,
     UNREACHABLE,
+    Answer,
     Failure,
     Go,
     NotSent,
+    OnAnswers,
     OnLink,
     OnReports,
     Outbound,
+    PromptCarrier,
     Report,
     SendFailed,
     matches_secret,
@@ -40,6 +42,7 @@ from gateway.carriers.carrier import (
 from gateway.clock import Clock
 from gateway.fields import BadSetting, setting
 from gateway.settings import CarrierSettings
+from resolver.model import MessageId
 from storage.records import FactKind, StorageError
 
 log = structlog.get_logger(__name__)
@@ -84,8 +87,12 @@ class SimulatedOptions:
                 raise BadSetting(f"stalls_s: {span!r} is not of the form 60-660")
 
 
+Waiting = tuple[int, int, MessageId, "str | SendFailed", "asyncio.Future[str] | None"]
+"""An answer on its way: due when, in which order, about what, which, and who awaits it (else `hear_answers` does)."""
+
+
 class SimulatedCarrier:
-    """The carrier; about ten microseconds a message."""
+    """The carrier, a `PromptCarrier`; a few microseconds a message."""
 
     def __init__(self, settings: CarrierSettings, *, clock: Clock, answer_ms_max: int) -> None:
         self.name = settings.name
@@ -101,16 +108,32 @@ class SimulatedCarrier:
             (started_ms + int(begin) * 1_000, started_ms + int(end) * 1_000)
             for begin, _, end in (span.partition("-") for span in self._options.stalls_s)
         ]
+        options = self._options
+        self._is_tame = not (
+            options.limit_per_s or options.throttle_per_mille or options.reject_per_mille or options.fail_per_mille
+            or options.loss_per_mille
+        )  # fmt: skip
         self._recent: deque[int] = deque()  # instants of the last second, for `limit_per_s`
+        self._answers: list[Waiting] = []  # heap
+        self._on_answers: OnAnswers = _nobody
+        self._bell: asyncio.TimerHandle | None = None
+        self._bell_ms = 0
         self._reports: list[tuple[int, int, Report]] = []
         self._soonest = asyncio.Event()  # a report is due before those that were known
         self._reporter: asyncio.Task[None] | None = None
+
+    @property
+    def prompt(self) -> PromptCarrier:
+        return self
 
     async def start(self, on_reports: OnReports, on_link: OnLink) -> None:
         if self._options.reports:
             self._reporter = asyncio.get_running_loop().create_task(self._report(on_reports))
 
     async def stop(self) -> None:
+        if self._bell is not None:
+            self._bell.cancel()
+            self._bell = None
         if self._reporter is not None:
             self._reporter.cancel()
             await asyncio.wait([self._reporter])
@@ -121,23 +144,28 @@ class SimulatedCarrier:
         self._stalls.append((self._clock.now_ms(), until_ms))
 
     async def send(self, outbound: Outbound, go: Go) -> str:
-        now_ms = self._clock.now_ms()
-        stalls = bool(self._stalls) and self._is_stalling(now_ms)
-        if stalls and not self._options.stall_silent:
-            raise SendFailed(UNREACHABLE, "stalled")
+        trouble = self.trouble()
+        if trouble is not None:
+            raise trouble
         if not go():
             raise NotSent
-        fate = self._draw(now_ms, stalls=stalls)
-        self._count += 1
-        carrier_ref = f"{self._prefix}{self._count:x}"
-        if fate.taken and self._options.reports:
-            self._plan_reports(carrier_ref, outbound, now_ms=now_ms, answer_ms=now_ms + fate.latency_ms)
-        if fate.latency_ms:
-            await asyncio.sleep(fate.latency_ms / 1_000)
-        if fate.failure is not None:
-            wait_ms = self._options.retry_after_ms if fate.failure is THROTTLED else None
-            raise SendFailed(fate.failure, "simulated", retry_after_ms=wait_ms)
-        return carrier_ref
+        answered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._take(outbound, self._clock.now_ms(), answered)
+        self._set_bell()
+        return await answered
+
+    def hear_answers(self, on_answers: OnAnswers) -> None:
+        self._on_answers = on_answers
+
+    def trouble(self) -> SendFailed | None:
+        stalls = bool(self._stalls) and not self._options.stall_silent and self._is_stalling(self._clock.now_ms())
+        return SendFailed(UNREACHABLE, "stalled") if stalls else None
+
+    def write(self, outbounds: Sequence[Outbound]) -> None:
+        now_ms = self._clock.now_ms()
+        for outbound in outbounds:
+            self._take(outbound, now_ms, None)
+        self._set_bell()
 
     def parse_reports(self, content_type: str, body: bytes) -> list[Report]:
         return preset.parse_reports(content_type, body)
@@ -147,19 +175,69 @@ class SimulatedCarrier:
 
     # -- what happens to a message --------------------------------------------------------------------------------
 
-    def _draw(self, now_ms: int, *, stalls: bool) -> Fate:
+    def _take(self, outbound: Outbound, now_ms: int, answered: asyncio.Future[str] | None) -> None:
+        """Draw what happens to a message that was written, and plan its answer and its reports."""
         options = self._options
         least, most = options.latency_ms_min, options.latency_ms_max
         latency_ms = least if least == most else least + int(self._random.random() * (most - least + 1))
+        self._count += 1
+        carrier_ref = f"{self._prefix}{self._count:x}"
+        answer: str | SendFailed = carrier_ref
+        taken = True
+        if not self._is_tame or self._stalls:
+            failure, taken = self._draw(now_ms)
+            if failure is not None:
+                wait_ms = options.retry_after_ms if failure is THROTTLED else None
+                answer = SendFailed(failure, "simulated", retry_after_ms=wait_ms)
+            if failure is TIMED_OUT:
+                latency_ms = self._answer_ms_max
+        if taken and options.reports:
+            self._plan_reports(carrier_ref, outbound, now_ms=now_ms, answer_ms=now_ms + latency_ms)
+        heappush(self._answers, (now_ms + latency_ms, self._count, outbound.message_id, answer, answered))
+
+    def _draw(self, now_ms: int) -> tuple[Failure | None, bool]:
+        """How it fails, if it does, and whether it is taken."""
+        options = self._options
         if self._is_over_limit(now_ms) or self._happens(options.throttle_per_mille):
-            return Fate(latency_ms, THROTTLED, taken=False)
+            return THROTTLED, False
         if self._happens(options.reject_per_mille):
-            return Fate(latency_ms, SPAM if self._happens(500) else REJECTED, taken=False)
+            return SPAM if self._happens(500) else REJECTED, False
         if self._happens(options.fail_per_mille):
-            return Fate(latency_ms, FAILING, taken=False)
-        if stalls or self._happens(options.loss_per_mille):
-            return Fate(self._answer_ms_max, TIMED_OUT, taken=self._happens(options.loss_taken_per_mille))
-        return Fate(latency_ms, None, taken=True)
+            return FAILING, False
+        if self._is_stalling(now_ms) or self._happens(options.loss_per_mille):
+            return TIMED_OUT, self._happens(options.loss_taken_per_mille)
+        return None, True
+
+    def _set_bell(self) -> None:
+        """One timer, for the answer that is due next."""
+        if not self._answers:
+            return
+        due_ms = self._answers[0][0]
+        if self._bell is not None:
+            if self._bell_ms <= due_ms:
+                return
+            self._bell.cancel()
+        self._bell_ms = due_ms
+        wait_ms = max(0, due_ms - self._clock.now_ms())
+        self._bell = asyncio.get_running_loop().call_later(wait_ms / 1_000, self._answer)
+
+    def _answer(self) -> None:
+        """Tell what is due, all at once."""
+        self._bell = None
+        now_ms = self._clock.now_ms()
+        waiting, told = self._answers, list[Answer]()
+        while waiting and waiting[0][0] <= now_ms:
+            _, _, message_id, answer, answered = heappop(waiting)
+            if answered is None:
+                told.append((message_id, answer))
+            elif not answered.done():  # else whoever sent it was cancelled
+                if isinstance(answer, SendFailed):
+                    answered.set_exception(answer)
+                else:
+                    answered.set_result(answer)
+        self._set_bell()
+        if told:
+            self._on_answers(told)
 
     def _happens(self, per_mille: int) -> bool:
         return per_mille > 0 and self._random.random() * 1_000 < per_mille
@@ -235,9 +313,5 @@ class SimulatedCarrier:
             pass
 
 
-class Fate(NamedTuple):
-    """What happens to one message; drawn when it is written. Without a failure it is answered with an id."""
-
-    latency_ms: int
-    failure: Failure | None
-    taken: bool
+def _nobody(_answers: list[Answer]) -> None:
+    """Nothing is written by `write` before somebody wants to hear answers."""

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from gateway.carriers.carrier import Go, NotSent, OnLink, OnReports, Outbound, Report
+from gateway.carriers.carrier import (
+    DISCONNECTED,
+    Answer,
+    Go,
+    NotSent,
+    OnAnswers,
+    OnLink,
+    OnReports,
+    Outbound,
+    PromptCarrier,
+    Report,
+    SendFailed,
+)
 from gateway.clock import Clock
-from resolver.model import CarrierName
+from resolver.model import E164, CarrierName, MessageId
 
 
 class Write(NamedTuple):
@@ -26,10 +38,15 @@ def take_all(outbound: Outbound) -> str:
     return f"ref-{outbound.message_id[-4:]}-{outbound.attempt}"
 
 
-class ScriptedCarrier:
-    """`before` is raised instead of asking `go`; `answers` follow after `latency_ms`."""
+ANY = Outbound(MessageId(""), 0, E164(""), E164(""), "", 1, 0)
 
-    def __init__(self, clock: Clock, *, name: str = "carrier", places: int = 8, latency_ms: int = 20) -> None:
+
+class ScriptedCarrier:
+    """`before` is raised instead of asking `go`; `answers` follow after `latency_ms`. `prompt`: by plain calls."""
+
+    def __init__(
+        self, clock: Clock, *, name: str = "carrier", places: int = 8, latency_ms: int = 20, prompt: bool = False
+    ) -> None:
         self.name = CarrierName(name)
         self.places = places
         self.latency_ms = latency_ms
@@ -42,6 +59,37 @@ class ScriptedCarrier:
         self.flying = self.flying_max = 0
         self.tried_ms: list[int] = []
         self._clock = clock
+        self._is_prompt = prompt
+        self._on_answers: OnAnswers | None = None
+
+    @property
+    def prompt(self) -> PromptCarrier | None:
+        return self if self._is_prompt else None
+
+    def hear_answers(self, on_answers: OnAnswers) -> None:
+        self._on_answers = on_answers
+
+    def trouble(self) -> SendFailed | None:
+        trouble = self.before(ANY)
+        assert isinstance(trouble, SendFailed | None)
+        return trouble
+
+    def write(self, outbounds: Sequence[Outbound]) -> None:
+        assert outbounds, "there is something to write"
+        at_ms = self._clock.now_ms()
+        for outbound in outbounds:
+            self.tried_ms.append(at_ms)
+            self.writes.append(Write(at_ms, outbound))
+            self.flying += 1
+            asyncio.get_running_loop().call_later((self.latency_ms + self.hangs()) / 1_000, self._answer, outbound)
+        self.flying_max = max(self.flying, self.flying_max)
+
+    def _answer(self, outbound: Outbound) -> None:
+        self.flying -= 1
+        said = self.answers(outbound)
+        answer: Answer = (outbound.message_id, said if isinstance(said, str) else _failure(said))
+        assert self._on_answers is not None, "somebody writes, so somebody listens"
+        self._on_answers([answer])
 
     async def start(self, on_reports: OnReports, on_link: OnLink) -> None: ...
 
@@ -76,3 +124,7 @@ class ScriptedCarrier:
 
     def check_secret(self, headers: Mapping[str, str]) -> bool:
         return False
+
+
+def _failure(said: Exception) -> SendFailed:
+    return said if isinstance(said, SendFailed) else SendFailed(DISCONNECTED, type(said).__name__)

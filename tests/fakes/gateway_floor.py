@@ -71,6 +71,7 @@ class Floor:
         commit_ms: int = 3,
         carrier: Carrier | None = None,
         places: int = 8,
+        prompt: bool = False,
         settings: LaneSettings | None = None,
         sticky: bool = False,
         on_unknown: OnUnknown = OnUnknown.RESEND,
@@ -78,7 +79,7 @@ class Floor:
         self.clock = VirtualClock()
         self.ids = CountingIds()
         self.journal = LaneJournal(self.clock, commit_ms=commit_ms)
-        self.scripted = ScriptedCarrier(self.clock, places=places)
+        self.scripted = ScriptedCarrier(self.clock, places=places, prompt=prompt)
         self.carrier = carrier or self.scripted
         self.settings = settings or LaneSettings()
         self.resolver = Resolver()

@@ -65,7 +65,7 @@ async def test_a_message_that_was_taken_is_sent_with_its_actual_hand_over() -> N
     floor = Floor()
     message = await departed(floor)
     await asyncio.sleep(0.05)
-    floor.attempts.sent(message, CARRIER, "ref")
+    floor.attempts.sent(message, CARRIER, "ref", now_ms=floor.clock.now_ms())
     await stored(floor)
     (fact,) = floor.journal.facts()
     assert (fact.kind, fact.attempt, fact.handed_ms, fact.carrier_ref) == (FactKind.SENT, 1, START_MS + 10, "ref")
@@ -246,7 +246,7 @@ async def test_it_is_sent_again_by_default_as_a_new_attempt() -> None:
     message = await unknown(floor)
     await tick_for(floor, 11)
     await depart(floor, message)
-    floor.attempts.sent(message, CARRIER, "ref")
+    floor.attempts.sent(message, CARRIER, "ref", now_ms=floor.clock.now_ms())
     await stored(floor)
     assert floor.kinds(message) == ["unknown 1", "sent 2"]
     assert all(fact.charged for fact in floor.journal.facts())
@@ -446,10 +446,10 @@ async def test_facts_of_a_few_milliseconds_share_an_entry() -> None:
     messages = [await departed(floor) for _ in range(5)]
     appended = floor.journal.appended
     for message in messages[:4]:
-        floor.attempts.sent(message, CARRIER, message.message_id)
+        floor.attempts.sent(message, CARRIER, message.message_id, now_ms=floor.clock.now_ms())
         await asyncio.sleep(0.001)
     floor.attempts.flush()
-    floor.attempts.sent(messages[4], CARRIER, "last")
+    floor.attempts.sent(messages[4], CARRIER, "last", now_ms=floor.clock.now_ms())
     await stored(floor)
     assert floor.journal.appended == appended + 2
     assert len(list(floor.journal.facts())) == 5
@@ -460,7 +460,7 @@ async def test_facts_that_could_not_be_stored_are_kept() -> None:
     floor = Floor()
     message = await departed(floor)
     floor.journal.verdicts.append(Settled.FAILED)
-    floor.attempts.sent(message, CARRIER, "ref")
+    floor.attempts.sent(message, CARRIER, "ref", now_ms=floor.clock.now_ms())
     await asyncio.sleep(1)
     assert floor.kinds(message) == ["sent 1"]
 

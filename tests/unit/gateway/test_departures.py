@@ -13,90 +13,68 @@ def claimed(name: str) -> Claimed:
     return Message(MessageId(name), REQUEST, E164("+14155550123"), E164("+14155550100"), Tier.AREA, 0), 1
 
 
-class Workers:
-    """Workers that note when they got what, and are busy for a while."""
+class Platform:
+    """Takes what is due when the alarm rings, and notes when."""
 
-    def __init__(self, count: int, *, busy_ms: int = 0) -> None:
-        self.departures = Departures(VirtualClock())
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.departures = Departures(self.clock, self.leave)
         self.left: list[tuple[str, int]] = []
-        self.busy_ms = busy_ms
-        self.tasks = [asyncio.create_task(self._work()) for _ in range(count)]
+        self.rings = 0
 
-    async def _work(self) -> None:
-        while True:
-            message, _ = await self.departures.next()
-            self.left.append((message.message_id, VirtualClock().now_ms() - START_MS))
-            await asyncio.sleep(self.busy_ms / 1_000)
+    def leave(self) -> None:
+        self.rings += 1
+        now_ms = self.clock.now_ms()
+        while (due := self.departures.pop_due(now_ms)) is not None:
+            self.left.append((due[0].message_id, now_ms - START_MS))
+        self.departures.set_alarm()
 
     def push(self, **at_ms: int) -> None:
         for name, ms in at_ms.items():
             self.departures.push(START_MS + ms, claimed(name))
-        self.departures.dispatch()
-
-    async def stop(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.wait(self.tasks)
+        self.departures.set_alarm()
 
 
 @in_virtual_time
 async def test_each_leaves_at_its_slot_however_they_came() -> None:
-    workers = Workers(2)
-    await asyncio.sleep(0)
-    workers.push(c=30, a=10)
-    workers.push(b=20, d=30)
+    platform = Platform()
+    platform.push(c=30, a=10)
+    platform.push(b=20, d=30)
     await asyncio.sleep(0.1)
-    assert workers.left == [("a", 10), ("b", 20), ("c", 30), ("d", 30)]
-    await workers.stop()
+    assert platform.left == [("a", 10), ("b", 20), ("c", 30), ("d", 30)]
+    assert platform.rings == 3, "one for each instant"
+
+
+@in_virtual_time
+async def test_nothing_leaves_from_inside_a_push() -> None:
+    platform = Platform()
+    platform.push(a=0)
+    assert platform.left == []
+    await asyncio.sleep(0.001)
+    assert platform.left == [("a", 0)]
 
 
 @in_virtual_time
 async def test_a_sooner_slot_moves_the_alarm_forward() -> None:
-    workers = Workers(1)
-    await asyncio.sleep(0)
-    workers.push(later=5_000)
+    platform = Platform()
+    platform.push(later=5_000)
     await asyncio.sleep(1)
-    workers.push(sooner=1_500)
+    platform.push(sooner=1_500)
     await asyncio.sleep(10)
-    assert workers.left == [("sooner", 1_500), ("later", 5_000)]
-    await workers.stop()
-
-
-@in_virtual_time
-async def test_what_is_due_waits_for_a_worker_that_becomes_free() -> None:
-    workers = Workers(2, busy_ms=100)
-    workers.push(a=0, b=0, c=0, d=0, e=150)
-    await asyncio.sleep(1)
-    assert workers.left == [("a", 0), ("b", 0), ("c", 100), ("d", 100), ("e", 200)]
-    await workers.stop()
+    assert platform.left == [("sooner", 1_500), ("later", 5_000)]
 
 
 @in_virtual_time
 async def test_what_is_taken_out_does_not_leave() -> None:
-    workers = Workers(2)
-    await asyncio.sleep(0)
-    workers.push(a=10, c=30, b=20)
+    platform = Platform()
+    platform.push(a=10, c=30, b=20)
     await asyncio.sleep(0.015)
-    assert [(at_ms - START_MS, message.message_id) for at_ms, (message, _) in workers.departures.take_all()] == [
+    assert [(at_ms - START_MS, message.message_id) for at_ms, (message, _) in platform.departures.take_all()] == [
         (20, "b"),
         (30, "c"),
     ]
-    assert len(workers.departures) == 0
+    assert len(platform.departures) == 0
     await asyncio.sleep(1)
-    workers.push(d=1_200)
+    platform.push(d=1_200)
     await asyncio.sleep(1)
-    assert workers.left == [("a", 10), ("d", 1_200)]
-    await workers.stop()
-
-
-@in_virtual_time
-async def test_a_worker_that_was_cancelled_loses_nothing() -> None:
-    workers = Workers(2)
-    await asyncio.sleep(0)
-    workers.tasks[1].cancel()
-    workers.push(a=0)
-    await asyncio.sleep(0)
-    workers.push(b=10)
-    await asyncio.sleep(0.1)
-    assert workers.left == [("a", 0), ("b", 10)]
-    await workers.stop()
+    assert platform.left == [("a", 10), ("d", 1_200)]

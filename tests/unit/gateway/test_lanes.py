@@ -24,6 +24,7 @@ from tests.fakes.carrier import take_all
 from tests.fakes.clock import START_MS, in_virtual_time
 from tests.fakes.gateway_floor import CARRIER, POWERPACK, Floor
 
+both_ways = pytest.mark.parametrize("prompt", [False, True], ids=["workers", "relay"])
 ONE_A_SECOND = Limits(1, 1_000, 1_000_000_000, None)
 SPAN_MS = 1_020  # with the 2 % against clock skew
 
@@ -48,9 +49,10 @@ def ids(messages: list[Message]) -> list[str]:
 # --- One message ------------------------------------------------------------------------------------------------------
 
 
+@both_ways
 @in_virtual_time
-async def test_a_message_is_claimed_durably_before_it_is_written_and_settled_after_its_answer() -> None:
-    floor = Floor(commit_ms=30)
+async def test_a_message_is_claimed_durably_before_it_is_written_and_settled_after_its_answer(prompt: bool) -> None:
+    floor = Floor(prompt=prompt, commit_ms=30)
     (message,) = floor.accept()
     async with floor.running():
         await asyncio.sleep(0.025)
@@ -67,9 +69,10 @@ async def test_a_message_is_claimed_durably_before_it_is_written_and_settled_aft
     assert floor.settled.counts == {(CARRIER, FactKind.SENT): 1}
 
 
+@both_ways
 @in_virtual_time
-async def test_the_carrier_learns_what_it_needs() -> None:
-    floor = Floor()
+async def test_the_carrier_learns_what_it_needs(prompt: bool) -> None:
+    floor = Floor(prompt=prompt)
     (message,) = floor.accept(validity_ms=60_000)
     async with floor.running():
         await asyncio.sleep(0.1)
@@ -78,9 +81,10 @@ async def test_the_carrier_learns_what_it_needs() -> None:
     )
 
 
+@both_ways
 @in_virtual_time
-async def test_a_lane_that_idles_wakes_for_a_new_message() -> None:
-    floor = Floor()
+async def test_a_lane_that_idles_wakes_for_a_new_message(prompt: bool) -> None:
+    floor = Floor(prompt=prompt)
     async with floor.running():
         await asyncio.sleep(60)
         (message,) = floor.accept()
@@ -91,9 +95,10 @@ async def test_a_lane_that_idles_wakes_for_a_new_message() -> None:
         assert len(floor.scripted.writes) == 2, "and looks by itself, should nobody wake it"
 
 
+@both_ways
 @in_virtual_time
-async def test_what_accept_has_claimed_itself_leaves_at_once() -> None:
-    floor = Floor()
+async def test_what_accept_has_claimed_itself_leaves_at_once(prompt: bool) -> None:
+    floor = Floor(prompt=prompt)
     async with floor.running():
         await asyncio.sleep(0.5)
         (message,) = floor.accept(wake=False)
@@ -111,10 +116,13 @@ async def test_what_accept_has_claimed_itself_leaves_at_once() -> None:
 # --- Pace -------------------------------------------------------------------------------------------------------------
 
 
+@both_ways
 @pytest.mark.parametrize("span_ms", [200, 1_000, 4_000])
 @in_virtual_time
-async def test_a_numbers_messages_leave_exactly_a_span_apart_although_commits_are_slow(span_ms: int) -> None:
-    floor = Floor(limits=Limits(1, span_ms, 1_000_000_000, None), commit_ms=60)
+async def test_a_numbers_messages_leave_exactly_a_span_apart_although_commits_are_slow(
+    span_ms: int, prompt: bool
+) -> None:
+    floor = Floor(prompt=prompt, limits=Limits(1, span_ms, 1_000_000_000, None), commit_ms=60)
     messages = floor.accept(20)
     async with floor.running():
         await asyncio.sleep(22 * span_ms / 1_000)
@@ -122,18 +130,20 @@ async def test_a_numbers_messages_leave_exactly_a_span_apart_although_commits_ar
     assert {b - a for (_, a), (_, b) in pairwise(written(floor))} == {span_ms * SPAN_MS // 1_000}
 
 
+@both_ways
 @in_virtual_time
-async def test_texts_of_several_segments_leave_as_soon_as_the_one_before_has_made_room() -> None:
-    floor = Floor(limits=Limits(3, 200, 1_000_000_000, None), commit_ms=30)
+async def test_texts_of_several_segments_leave_as_soon_as_the_one_before_has_made_room(prompt: bool) -> None:
+    floor = Floor(prompt=prompt, limits=Limits(3, 200, 1_000_000_000, None), commit_ms=30)
     floor.accept(20, segments=2)
     async with floor.running():
         await asyncio.sleep(5)
     assert {b - a for (_, a), (_, b) in pairwise(written(floor))} == {204}
 
 
+@both_ways
 @in_virtual_time
-async def test_many_numbers_use_at_least_97_percent_of_what_their_limits_allow_and_never_more() -> None:
-    floor = Floor(numbers=12, limits=Limits(3, 1_000, 1_000_000_000, None), places=64)
+async def test_many_numbers_use_at_least_97_percent_of_what_their_limits_allow_and_never_more(prompt: bool) -> None:
+    floor = Floor(prompt=prompt, numbers=12, limits=Limits(3, 1_000, 1_000_000_000, None), places=64)
     floor.accept(12 * 3 * 40)
     async with floor.running():
         await asyncio.sleep(30)
@@ -146,10 +156,11 @@ async def test_many_numbers_use_at_least_97_percent_of_what_their_limits_allow_a
         assert all(later - earlier >= SPAN_MS for earlier, later in zip(times, times[3:], strict=False))
 
 
+@both_ways
 @pytest.mark.parametrize("rate", [10, 97, 500])
 @in_virtual_time
-async def test_the_links_rate_is_kept_evenly_and_used(rate: int) -> None:
-    floor = Floor(segments_per_s=rate, places=256)
+async def test_the_links_rate_is_kept_evenly_and_used(rate: int, prompt: bool) -> None:
+    floor = Floor(prompt=prompt, segments_per_s=rate, places=256)
     floor.accept(rate * 25)
     async with floor.running():
         await asyncio.sleep(20)
@@ -160,9 +171,10 @@ async def test_the_links_rate_is_kept_evenly_and_used(rate: int) -> None:
     assert max(in_100_ms.values()) <= 2 * max(2, rate // 10) + 1, "no bursts within the second"
 
 
+@both_ways
 @in_virtual_time
-async def test_no_more_messages_fly_than_the_carrier_has_places() -> None:
-    floor = Floor(places=5)
+async def test_no_more_messages_fly_than_the_carrier_has_places(prompt: bool) -> None:
+    floor = Floor(prompt=prompt, places=5)
     floor.scripted.latency_ms = 100
     floor.accept(500)
     async with floor.running():
@@ -200,9 +212,10 @@ async def test_one_claim_does_not_wait_for_another_but_only_a_few_are_open() -> 
     assert len(floor.scripted.writes) == 20
 
 
+@both_ways
 @in_virtual_time
-async def test_what_settled_earlier_attempts_is_handed_to_the_journal_before_each_claim() -> None:
-    floor = Floor(places=1)
+async def test_what_settled_earlier_attempts_is_handed_to_the_journal_before_each_claim(prompt: bool) -> None:
+    floor = Floor(prompt=prompt, places=1)
     floor.scripted.latency_ms = 1
     floor.accept(50)
     async with floor.running():
@@ -220,9 +233,10 @@ async def test_what_settled_earlier_attempts_is_handed_to_the_journal_before_eac
 # --- The journal ------------------------------------------------------------------------------------------------------
 
 
+@both_ways
 @in_virtual_time
-async def test_a_claim_that_failed_goes_back_to_its_place_and_is_made_again_as_a_new_attempt() -> None:
-    floor = Floor(limits=ONE_A_SECOND)
+async def test_a_claim_that_failed_goes_back_to_its_place_and_is_made_again_as_a_new_attempt(prompt: bool) -> None:
+    floor = Floor(prompt=prompt, limits=ONE_A_SECOND)
     messages = floor.accept(3)
     floor.journal.verdicts.extend([Settled.FAILED, Settled.FAILED])
     async with floor.running():
@@ -272,10 +286,13 @@ async def test_a_full_journal_takes_no_claim_and_nothing_is_lost() -> None:
     assert written_ids(floor) == ids(messages)
 
 
+@both_ways
 @pytest.mark.parametrize(("away_ms", "leaves"), [(4_000, True), (6_000, False)])
 @in_virtual_time
-async def test_committed_claims_may_leave_for_five_seconds_without_the_database(away_ms: int, leaves: bool) -> None:
-    floor = Floor()
+async def test_committed_claims_may_leave_for_five_seconds_without_the_database(
+    away_ms: int, leaves: bool, prompt: bool
+) -> None:
+    floor = Floor(prompt=prompt)
     (message,) = floor.accept(wake=False)
     claims = floor.resolver.release_own([message], now_ms=START_MS, lead_ms=100, places={CARRIER: 1})
     message.slot_ms = START_MS + away_ms
@@ -290,10 +307,11 @@ async def test_committed_claims_may_leave_for_five_seconds_without_the_database(
     assert floor.kinds(message) == (["sent 1"] if leaves else ["returned 1", "sent 2"])
 
 
+@both_ways
 @pytest.mark.parametrize(("slot_ms", "leaves"), [(2_900, True), (3_100, False)])
 @in_virtual_time
-async def test_a_claim_is_good_for_some_seconds_only(slot_ms: int, leaves: bool) -> None:
-    floor = Floor(settings=LaneSettings(claim_good_ms=3_000))
+async def test_a_claim_is_good_for_some_seconds_only(slot_ms: int, leaves: bool, prompt: bool) -> None:
+    floor = Floor(prompt=prompt, settings=LaneSettings(claim_good_ms=3_000))
     (message,) = floor.accept(wake=False)
     claims = floor.resolver.release_own([message], now_ms=START_MS, lead_ms=100, places={CARRIER: 1})
     message.slot_ms = START_MS + slot_ms
@@ -306,9 +324,10 @@ async def test_a_claim_is_good_for_some_seconds_only(slot_ms: int, leaves: bool)
         assert (first.charged, first.handed_ms, first.detail) == (False, None, "stale")
 
 
+@both_ways
 @in_virtual_time
-async def test_who_lost_the_epoch_hands_nothing_over_and_writes_nothing() -> None:
-    floor = Floor()
+async def test_who_lost_the_epoch_hands_nothing_over_and_writes_nothing(prompt: bool) -> None:
+    floor = Floor(prompt=prompt)
     floor.accept(3)
     async with floor.running():
         await asyncio.sleep(0.002)
@@ -319,9 +338,10 @@ async def test_who_lost_the_epoch_hands_nothing_over_and_writes_nothing() -> Non
     assert list(floor.journal.facts()) == []
 
 
+@both_ways
 @in_virtual_time
-async def test_while_facts_cannot_be_stored_nothing_new_is_begun() -> None:
-    floor = Floor()
+async def test_while_facts_cannot_be_stored_nothing_new_is_begun(prompt: bool) -> None:
+    floor = Floor(prompt=prompt)
     floor.journal.full = True
     (blocker,) = floor.accept()
     entry = Entry()
@@ -340,9 +360,10 @@ async def test_while_facts_cannot_be_stored_nothing_new_is_begun() -> None:
 # --- At the door ------------------------------------------------------------------------------------------------------
 
 
+@both_ways
 @in_virtual_time
-async def test_a_message_cancelled_after_its_claim_is_stopped_at_the_door() -> None:
-    floor = Floor(commit_ms=50)
+async def test_a_message_cancelled_after_its_claim_is_stopped_at_the_door(prompt: bool) -> None:
+    floor = Floor(prompt=prompt, commit_ms=50)
     message, other = floor.accept(2)
     async with floor.running():
         await asyncio.sleep(0.02)
@@ -373,9 +394,10 @@ async def test_a_message_whose_powerpack_is_paused_after_its_claim_goes_back_and
     assert floor.kinds(message) == ["returned 1", "sent 2"]
 
 
+@both_ways
 @in_virtual_time
-async def test_a_message_that_expires_between_claim_and_slot_is_not_written() -> None:
-    floor = Floor(commit_ms=50)
+async def test_a_message_that_expires_between_claim_and_slot_is_not_written(prompt: bool) -> None:
+    floor = Floor(prompt=prompt, commit_ms=50)
     (message,) = floor.accept(validity_ms=30)
     async with floor.running():
         await asyncio.sleep(0.5)
@@ -384,9 +406,10 @@ async def test_a_message_that_expires_between_claim_and_slot_is_not_written() ->
     assert floor.resolver.waiting == 0
 
 
+@both_ways
 @in_virtual_time
-async def test_a_message_reported_after_its_claim_is_not_written_again() -> None:
-    floor = Floor(commit_ms=50)
+async def test_a_message_reported_after_its_claim_is_not_written_again(prompt: bool) -> None:
+    floor = Floor(prompt=prompt, commit_ms=50)
     (message,) = floor.accept()
     async with floor.running():
         await asyncio.sleep(0.02)
@@ -446,9 +469,10 @@ async def test_what_is_on_its_way_to_the_door_when_the_lane_closes_is_given_up(e
 # --- Trouble ----------------------------------------------------------------------------------------------------------
 
 
+@both_ways
 @in_virtual_time
-async def test_throttling_slows_the_whole_lane_and_costs_no_attempt() -> None:
-    floor = Floor(numbers=4)
+async def test_throttling_slows_the_whole_lane_and_costs_no_attempt(prompt: bool) -> None:
+    floor = Floor(prompt=prompt, numbers=4)
     messages = floor.accept(40)
     throttled: list[str] = []
 
@@ -471,9 +495,10 @@ async def test_throttling_slows_the_whole_lane_and_costs_no_attempt() -> None:
     assert not any(fact.charged for fact in facts)
 
 
+@both_ways
 @in_virtual_time
-async def test_a_throttled_links_rate_is_lowered_for_decisions_too_and_grows_back() -> None:
-    floor = Floor(segments_per_s=100)
+async def test_a_throttled_links_rate_is_lowered_for_decisions_too_and_grows_back(prompt: bool) -> None:
+    floor = Floor(prompt=prompt, segments_per_s=100)
     floor.accept(1)
     floor.scripted.answers = lambda outbound: SendFailed(THROTTLED) if outbound.attempt == 1 else take_all(outbound)
     window = floor.resolver.links[CARRIER].window
@@ -494,9 +519,10 @@ async def test_what_accept_releases_counts_against_the_rate() -> None:
     assert floor.lane.free_places() == 0
 
 
+@both_ways
 @in_virtual_time
-async def test_messages_to_one_recipient_keep_their_order_through_throttling() -> None:
-    floor = Floor(sticky=True)
+async def test_messages_to_one_recipient_keep_their_order_through_throttling(prompt: bool) -> None:
+    floor = Floor(prompt=prompt, sticky=True)
     messages = floor.accept(10, recipient=lambda place: "+14155560001")
     count = 0
 
@@ -517,9 +543,10 @@ async def test_messages_to_one_recipient_keep_their_order_through_throttling() -
     assert taken == ids(messages)
 
 
+@both_ways
 @in_virtual_time
-async def test_a_carrier_that_fails_on_one_message_does_not_hold_up_the_others() -> None:
-    floor = Floor()
+async def test_a_carrier_that_fails_on_one_message_does_not_hold_up_the_others(prompt: bool) -> None:
+    floor = Floor(prompt=prompt)
     messages = floor.accept(10)
     bad = messages[0].message_id
     floor.scripted.answers = lambda outbound: (
@@ -626,9 +653,10 @@ async def test_a_link_that_nothing_waits_for_comes_back_with_the_next_message() 
     assert written_ids(floor) == [later.message_id]
 
 
+@both_ways
 @in_virtual_time
-async def test_a_carriers_own_word_stops_and_starts_the_lane() -> None:
-    floor = Floor(limits=ONE_A_SECOND)
+async def test_a_carriers_own_word_stops_and_starts_the_lane(prompt: bool) -> None:
+    floor = Floor(prompt=prompt, limits=ONE_A_SECOND)
     messages = floor.accept(5)
     async with floor.running():
         await asyncio.sleep(0.95)  # the second message is claimed
@@ -673,11 +701,12 @@ def violations(floor: Floor, *, per_number: int, per_link: int) -> list[str]:
     return found
 
 
+@both_ways
 @pytest.mark.parametrize("silent", [False, True], ids=["unreachable", "silent"])
 @in_virtual_time
-async def test_a_carrier_that_stalls_ten_minutes_and_comes_back_is_not_flooded(silent: bool) -> None:
+async def test_a_carrier_that_stalls_ten_minutes_and_comes_back_is_not_flooded(silent: bool, prompt: bool) -> None:
     rate = 40
-    floor = Floor(numbers=60, limits=ONE_A_SECOND, segments_per_s=rate, places=32)
+    floor = Floor(prompt=prompt, numbers=60, limits=ONE_A_SECOND, segments_per_s=rate, places=32)
     stalled_s, back_s = 30, 630
 
     def stalls() -> bool:
@@ -713,9 +742,10 @@ async def test_a_carrier_that_stalls_ten_minutes_and_comes_back_is_not_flooded(s
 # --- Draining ---------------------------------------------------------------------------------------------------------
 
 
+@both_ways
 @in_virtual_time
-async def test_draining_waits_for_answers_and_returns_what_was_claimed_and_not_used() -> None:
-    floor = Floor(limits=ONE_A_SECOND)
+async def test_draining_waits_for_answers_and_returns_what_was_claimed_and_not_used(prompt: bool) -> None:
+    floor = Floor(prompt=prompt, limits=ONE_A_SECOND)
     floor.scripted.latency_ms = 3_000
     messages = floor.accept(4)
     running = asyncio.create_task(floor.lane.run())
@@ -752,9 +782,10 @@ async def test_a_claim_that_is_settled_while_draining_is_not_used(verdict: Settl
     assert message.phase is Phase.WAITING
 
 
+@both_ways
 @in_virtual_time
-async def test_what_is_not_answered_in_time_stays_unsettled() -> None:
-    floor = Floor()
+async def test_what_is_not_answered_in_time_stays_unsettled(prompt: bool) -> None:
+    floor = Floor(prompt=prompt)
     floor.scripted.latency_ms = 60_000
     (message,) = floor.accept()
     running = asyncio.create_task(floor.lane.run())
@@ -768,9 +799,10 @@ async def test_what_is_not_answered_in_time_stays_unsettled() -> None:
     assert len(list(floor.journal.handovers())) == 1
 
 
+@both_ways
 @in_virtual_time
-async def test_an_idle_lane_drains_at_once_and_takes_nothing_more() -> None:
-    floor = Floor()
+async def test_an_idle_lane_drains_at_once_and_takes_nothing_more(prompt: bool) -> None:
+    floor = Floor(prompt=prompt)
     running = asyncio.create_task(floor.lane.run())
     await asyncio.sleep(1)
     await floor.lane.drain(ms_max=10_000)
@@ -779,9 +811,10 @@ async def test_an_idle_lane_drains_at_once_and_takes_nothing_more() -> None:
     assert floor.lane.free_places() == 0
 
 
+@both_ways
 @in_virtual_time
-async def test_cancelling_a_lane_in_flight_leaves_its_attempts_to_recovery() -> None:
-    floor = Floor()
+async def test_cancelling_a_lane_in_flight_leaves_its_attempts_to_recovery(prompt: bool) -> None:
+    floor = Floor(prompt=prompt)
     floor.scripted.latency_ms = 60_000
     (message,) = floor.accept()
     async with floor.running():

@@ -27,7 +27,7 @@ PER_NUMBER, PER_LINK = 2, 15
 class World:
     """A floor and its misfortunes."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, prompt: bool) -> None:
         self.random = Random(seed)
         self.is_bad = True
         self.floor = Floor(
@@ -36,6 +36,7 @@ class World:
             segments_per_s=PER_LINK,
             commit_ms=self.random.choice([1, 20, 150]),
             places=self.random.choice([1, 4, 40]),
+            prompt=prompt,
         )
         self.messages: list[Message] = []
         self.claimed_before_write: set[tuple[str, int]] = set()
@@ -119,10 +120,11 @@ class World:
         self.floor.facts.keep(entry)
 
 
+@pytest.mark.parametrize("prompt", [False, True])
 @pytest.mark.parametrize("seed", SEEDS)
 @in_virtual_time
-async def test_every_law_holds_and_everything_settles(seed: int) -> None:
-    world = World(seed)
+async def test_every_law_holds_and_everything_settles(seed: int, prompt: bool) -> None:
+    world = World(seed, prompt=prompt)
     await world.run()
     check_attempts(world)
     check_ends(world)
