@@ -120,7 +120,12 @@ class Gateway:
         for warning in settings.warnings:
             log.warning("a setting is not known", warning=warning)
         carriers = {  # before anything else: a bad option must disturb nobody
-            name: make_carrier(each, clock=self._clock, answer_ms_max=settings.lanes.answer_ms_max)
+            name: make_carrier(
+                each,
+                clock=self._clock,
+                answer_ms_max=settings.lanes.answer_ms_max,
+                public_url=settings.server.public_url,
+            )
             for name, each in settings.carriers.items()
         }
         guard_policy(settings.callbacks)

@@ -165,7 +165,7 @@ def make_routes(
     )  # fmt: skip
     return [
         *base.around.routes(),
-        *CarrierReports(carriers.get, reports.take).routes(),
+        *CarrierReports(carriers.get, reports.take, clock=clock, counts=dials.webhooks).routes(),
         *account_routes(
             sending=Sending(
                 outbound.submit, Keys(archive.find_answer), clock=clock, policy=guard_policy(settings.callbacks)

@@ -19,7 +19,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from gateway import app, demo, inventory
+from gateway import app, demo, inventory, rehearsals
 from gateway.clock import SystemClock
 from gateway.doctor import Level, examine
 from gateway.fields import BadSetting
@@ -46,6 +46,8 @@ accounts = typer.Typer(help="Who uses the API.", no_args_is_help=True)
 numbers = typer.Typer(help="The numbers you send from.", no_args_is_help=True)
 cli.add_typer(accounts, name="accounts")
 cli.add_typer(numbers, name="numbers")
+carriers = typer.Typer(help="Whom messages are handed to.", no_args_is_help=True)
+cli.add_typer(carriers, name="carriers")
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file; else ./sendpool.toml if there is one.")]
 Data = Annotated[Path | None, typer.Option("--data", help="Data folder [./data].")]
@@ -134,6 +136,35 @@ def print_settings() -> None:
 def version() -> None:
     """Print the version."""
     typer.echo(importlib.metadata.version("sendpool"))
+
+
+@carriers.command("check")
+def check_carrier(
+    name: Annotated[str, typer.Argument(help="The carrier: [carriers.NAME] of the settings.")],
+    answer: Annotated[Path | None, typer.Option(help="A file with the body of an answer: what would it mean?")] = None,
+    status: Annotated[int, typer.Option(help="The HTTP status that goes with --answer.")] = 200,
+    report: Annotated[Path | None, typer.Option(help="A file with the body of a report: what would it mean?")] = None,
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Show the request a message would be handed over with, secrets masked; nothing is sent."""
+    settings = _settings(data, config)
+    now_ms = SystemClock().now_ms()
+    if answer is not None:
+        typer.echo(rehearsals.read_sample_answer(settings, name, status, _content(answer), now_ms=now_ms))
+    if report is not None:
+        for line in rehearsals.read_sample_reports(settings, name, _content(report)):
+            typer.echo(line)
+    if answer is None and report is None:
+        for line in rehearsals.show_submit(settings, name, now_ms=now_ms):
+            typer.echo(line)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes().strip()
+    except OSError as error:
+        raise BadSetting(f"{path}: cannot be read: {error.strerror}") from error
 
 
 # --- The catalog ------------------------------------------------------------------------------------------------------

@@ -51,6 +51,9 @@ class Dials:
             "binding_windows", "accepted messages that wait, by the window that lets them", "window"
         )
         self.requests: Counter = metrics.counter("requests", "requests answered, by kind and status", "kind", "status")
+        self.webhooks: Counter = metrics.counter(
+            "webhooks", "posted by carriers, by what became of them", "carrier", "result"
+        )
         self.errors: Counter = metrics.counter("errors", "requests answered with an error, by its code", "code")
         self.rejections: Counter = metrics.counter(
             "rejections", "requests refused for what is too much, by the bound they met", "bound"

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
+from gateway.carriers.http import compile_carrier
 from gateway.carriers.kinds import make_carrier
 from gateway.clock import SystemClock
 from gateway.compiled import is_compiled, program
 from gateway.fields import BadSetting
 from gateway.pressure import measure_room
-from gateway.settings import MIB, Settings
+from gateway.settings import MIB, CarrierSettings, Settings
 from gateway.stores import find_owner, make_data_folder, open_stores
 from resolver.model import CarrierName, NumberType
 from storage.catalog import CatalogRows
@@ -73,15 +74,31 @@ def _carriers(settings: Settings) -> Iterator[Finding]:
     for carrier in settings.carriers.values():
         what = f"carrier {carrier.name}"
         try:
-            make_carrier(carrier, clock=SystemClock(), answer_ms_max=settings.lanes.answer_ms_max)
+            make_carrier(
+                carrier, clock=SystemClock(), answer_ms_max=settings.lanes.answer_ms_max,
+                public_url=settings.server.public_url,
+            )  # fmt: skip
         except (BadSetting, ValueError) as error:
             yield Finding(Level.BAD, what, str(error))
             continue
+        yield from _webhooks(settings, carrier)
         said = f"{carrier.kind}, {carrier.segments_per_s} segments/s, {carrier.places} places"
         is_simulated = carrier.kind == "simulated"
         yield Finding(Level.NOTE if is_simulated else Level.WELL, what, said + "; reaches nobody" * is_simulated)
     if not settings.carriers:
         yield Finding(Level.BAD, "carriers", "none; add a table [carriers.NAME] to sendpool.toml")
+
+
+def _webhooks(settings: Settings, carrier: CarrierSettings) -> Iterator[Finding]:
+    """Whether an HTTP carrier can report to us."""
+    if carrier.kind != "http":
+        return
+    compiled = compile_carrier(carrier, public_url=settings.server.public_url)
+    if not compiled.takes_webhooks:
+        yield Finding(Level.NOTE, f"carrier {carrier.name}", "no secret is set, so none of its reports are taken")
+    elif not settings.server.public_url:
+        said = "public_url is not set, so it is not told where to report"
+        yield Finding(Level.NOTE, f"carrier {carrier.name}", said)
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

@@ -46,6 +46,13 @@ def setting(
     return declared
 
 
+def table_setting(why: str, *, secret: bool = False) -> dict[str, Any]:
+    """Declare a field that is a table of its own, empty by default."""
+    facts = {"why": why, "least": None, "most": None, "one_of": (), "secret": secret}
+    declared: dict[str, Any] = field(default_factory=dict, repr=not secret, metadata=facts)
+    return declared
+
+
 def keys_of(part: type[Any]) -> list[str]:
     """Give the names of a part's settings, as they are written in the file."""
     return [each.name for each in dataclasses.fields(part)]
@@ -149,6 +156,20 @@ def _texts(given: Given) -> tuple[str, ...]:
     return tuple(given.value)
 
 
+def _table(given: Given) -> Mapping[str, object]:
+    if not isinstance(given.value, Mapping):
+        raise _Wrong("a table")
+    return given.value
+
+
+def _table_of_texts(given: Given) -> Mapping[str, str]:
+    table = _table(given)
+    for key, value in table.items():
+        if not isinstance(value, str):
+            raise _Wrong(f"a table of texts ({key} is none)")
+    return typing.cast("Mapping[str, str]", table)
+
+
 _READERS: Final[Mapping[object, Callable[[Given], Any]]] = {
     str: _text,
     int: _whole,
@@ -156,4 +177,6 @@ _READERS: Final[Mapping[object, Callable[[Given], Any]]] = {
     Path: _path,
     tuple[str, ...]: _texts,
     CarrierName: _text,
+    Mapping[str, object]: _table,
+    Mapping[str, str]: _table_of_texts,
 }

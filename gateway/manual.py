@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from gateway.carriers.kinds import OPTIONS
+from gateway.carriers.kinds import OPTIONS, TABLES
 from gateway.settings import SECTIONS, CarrierSettings, variable_of
 
 HEAD: Final = """\
@@ -28,6 +28,13 @@ The variable of a key is `SENDPOOL_CARRIERS_NAME_KEY`, for secrets that are not 
 """
 
 
+ERRORS: Final = """
+### `[carriers.NAME.errors]`
+
+The carrier's error codes, as texts, and what they mean: one of our [failures](carriers.md#what-failures-do), a number
+of Plivo's, or `taken` for a code that is no error. They are looked up in answers and in reports."""
+
+
 def settings_page() -> str:
     """Give the whole page."""
     return "\n".join(_lines()) + "\n"
@@ -46,12 +53,19 @@ def _lines() -> Iterator[str]:
         yield f'\n### `kind = "{kind}"`\n\n{inspect.cleandoc(options.__doc__ or "")}\n'
         yield "| key | default | what and why |\n|---|---|---|"
         yield from (row for _, row in _rows(options))
+        for name, table in TABLES.get(kind, {}).items():
+            yield f"\n### `[carriers.NAME.{name}]`\n\n{inspect.cleandoc(table.__doc__ or '')}\n"
+            yield "| key | default | what and why |\n|---|---|---|"
+            yield from (row for _, row in _rows(table))
+        if kind in TABLES:
+            yield ERRORS
 
 
 def _rows(part: type[Any]) -> Iterator[tuple[str, str]]:
     for field in dataclasses.fields(part):
         if field.metadata:  # else it is no setting: a carrier's name, its options
-            yield field.name, f"| `{field.name}` | {_shown(field.default)} | {_explained(field.metadata)} |"
+            default = () if field.default is dataclasses.MISSING else field.default  # a table, empty
+            yield field.name, f"| `{field.name}` | {_shown(default)} | {_explained(field.metadata)} |"
 
 
 def _shown(default: object) -> str:

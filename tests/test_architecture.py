@@ -71,8 +71,17 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.clock
     gateway.metrics
     gateway.logs
+    gateway.signatures
     gateway.carriers.carrier
-    gateway.carriers.preset
+    gateway.carriers.placeholders
+    gateway.carriers.paths
+    gateway.carriers.presets
+    gateway.carriers.template
+    gateway.carriers.submits
+    gateway.carriers.answers
+    gateway.carriers.readings
+    gateway.carriers.checks
+    gateway.carriers.webhooks
     gateway.carriers.simulated
     gateway.carriers.connection
     gateway.carriers.http
@@ -89,7 +98,6 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.lanes
     gateway.upkeep
     gateway.guard
-    gateway.signatures
     gateway.endpoints
     gateway.tries
     gateway.callbacks
@@ -121,6 +129,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.powerpacks
     gateway.api.numberpool
     gateway.api.resolve
+    gateway.api.replays
     gateway.api.reports
     gateway.api.account
     gateway.api.around
@@ -132,6 +141,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.assembly
     gateway.app
     gateway.doctor
+    gateway.rehearsals
     gateway.cli
     gateway.__main__
     """.split()

@@ -1,35 +1,37 @@
 """POST /carriers/{carrier}/reports: delivery reports, answered 200 only when every fact is stored.
 
-Who is no carrier of ours and who does not know its secret get the same answer. What cannot be read is named by its
-place and does not stop the rest: it would be the same when sent again.
+Who is no carrier of ours and who cannot prove to be it get the same answer. What cannot be read is named by its place
+and does not stop the rest: it would be the same when sent again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-import orjson
-
 from gateway.api.bodies import bad_json
-from gateway.api.call import JSON, Call, Reply
-from gateway.api.errors import api_error, invalid
+from gateway.api.call import Call, Reply
+from gateway.api.errors import ApiError, api_error, invalid
+from gateway.api.replays import Replays, digest_of
 from gateway.api.router import Access, Route
-from gateway.carriers.carrier import BadReport, Report, matches_secret
+from gateway.carriers.carrier import BadReports, Readings, Refused, Report, Webhook, WebhookReader
+from gateway.carriers.webhooks import NOBODY
+from gateway.clock import Clock
 from gateway.inbound import Taken
+from gateway.metrics import Counts
 from resolver.model import CarrierName
 
 REPORTS_MAX: Final = 1_000  # of one request
-REQUESTS_MAX: Final = 32  # in progress; each waits for a commit
-ABSENT: Final = "no carrier has this secret"  # compared with when there is no such carrier, so that it takes as long
+CHALLENGE: Final = 'Basic realm="Sendpool carriers", Bearer realm="Sendpool carriers"'
+"""The same for all, whatever a carrier is asked for: an answer tells nobody which carriers there are."""
+REQUESTS_MAX: Final = 128  # in progress; each waits for a commit
 
 
 class ReportingCarrier(Protocol):
     """What is needed of a carrier."""
 
-    def parse_reports(self, content_type: str, body: bytes) -> list[Report]: ...
-
-    def check_secret(self, headers: Mapping[str, str]) -> bool: ...
+    @property
+    def webhooks(self) -> WebhookReader: ...
 
 
 class Take(Protocol):
@@ -41,9 +43,19 @@ class Take(Protocol):
 class CarrierReports:
     """The route's handler. `find_carrier` gives a carrier by the name in its path."""
 
-    def __init__(self, find_carrier: Callable[[CarrierName], ReportingCarrier | None], take: Take) -> None:
+    def __init__(
+        self,
+        find_carrier: Callable[[CarrierName], ReportingCarrier | None],
+        take: Take,
+        *,
+        clock: Clock,
+        counts: Counts,
+    ) -> None:
         self._find_carrier = find_carrier
         self._take = take
+        self._clock = clock
+        self._counts = counts
+        self._replays = Replays(clock)
         self._in_progress = 0
 
     def routes(self) -> list[Route]:
@@ -51,59 +63,69 @@ class CarrierReports:
 
     async def post(self, call: Call) -> Reply:
         name = CarrierName(call.params[0])
-        carrier = self._authenticated(name, call.request.headers)
-        reports, refused = _read(carrier, call.request.headers.get("Content-Type", JSON), call.body)
+        webhook = Webhook(call.request.raw_path, call.request.headers, call.body)
+        reader, nonce = self._authenticated(name, webhook)
+        if nonce:
+            answered = self._replays.find(name, nonce)
+            if answered is not None:
+                if answered.digest != digest_of(call.body):
+                    raise self._unauthenticated(name)
+                self._counts.add(name, "repeated")
+                return call.json({**answered.counts, "refused": []})
+        readings = self._read(name, reader, webhook)
         if self._in_progress >= REQUESTS_MAX:
             raise api_error("overloaded", bound="reports")
         self._in_progress += 1
         try:
-            taken = await self._take(name, reports)
+            taken = await self._take(name, readings.reports)
         finally:
             self._in_progress -= 1
-        return call.json({"accepted": taken.accepted, "unknown": taken.unknown, "refused": refused})
+        self._counts.add(name, "taken")
+        counts = {"accepted": taken.accepted, "unknown": taken.unknown, "ignored": readings.ignored}
+        if nonce:
+            self._replays.remember(name, nonce, call.body, counts)
+        return call.json({**counts, "refused": _shown(readings.refused)})
 
-    def _authenticated(self, name: CarrierName, headers: Mapping[str, str]) -> ReportingCarrier:
+    # -- who it is ----------------------------------------------------------------------------------------------------
+
+    def _authenticated(self, name: CarrierName, webhook: Webhook) -> tuple[WebhookReader, str]:
+        """The carrier's reader, and what makes this webhook single. Raises ApiError (401)."""
         carrier = self._find_carrier(name)
         if carrier is None:
-            matches_secret(ABSENT, headers)
-        elif carrier.check_secret(headers):
-            return carrier
+            NOBODY.admits(webhook.headers)
+            raise self._unauthenticated(name)
+        nonce = carrier.webhooks.authenticate(webhook, now_ms=self._clock.now_ms())
+        if nonce is None:
+            raise self._unauthenticated(name)
+        return carrier.webhooks, nonce
+
+    def _unauthenticated(self, name: CarrierName) -> ApiError:
+        self._counts.add(name if self._find_carrier(name) is not None else "unknown", "unauthenticated")
         error = api_error("unauthenticated")
-        error.headers = {"WWW-Authenticate": 'Bearer realm="Sendpool carriers"'}
-        raise error
+        error.headers = {"WWW-Authenticate": CHALLENGE}
+        return error
 
+    # -- what it says -------------------------------------------------------------------------------------------------
 
-def _read(carrier: ReportingCarrier, content_type: str, body: bytes) -> tuple[list[Report], list[dict[str, object]]]:
-    """The reports, and what is none with its place. Raises ApiError when nothing can be taken."""
-    refused: list[dict[str, object]] = []
-    try:
-        reports = carrier.parse_reports(content_type, body)
-    except BadReport as error:
-        if content_type.partition(";")[0].strip().lower() != JSON:
-            raise invalid("the body", f"cannot be read: {error.reason}") from error
-        reports, refused = _read_one_by_one(carrier, body)
-    if len(reports) + len(refused) > REPORTS_MAX:
-        raise api_error("body_too_large", f"more than {REPORTS_MAX} reports in one request")
-    if refused and not reports:
-        failed = invalid(f"report {refused[0]['index']}", f"cannot be read: {refused[0]['error']}")
-        failed.more = {"refused": refused}
-        raise failed
-    return reports, refused
-
-
-def _read_one_by_one(carrier: ReportingCarrier, body: bytes) -> tuple[list[Report], list[dict[str, object]]]:
-    """Slower, and knows which of them is wrong."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise bad_json(body, str(error)) from error
-    reports: list[Report] = []
-    refused: list[dict[str, object]] = []
-    for index, item in enumerate(value if isinstance(value, list) else [value]):
+    def _read(self, name: CarrierName, reader: WebhookReader, webhook: Webhook) -> Readings:
+        """The reports, and what is none with its place. Raises ApiError when nothing can be taken."""
         try:
-            reports += carrier.parse_reports(JSON, orjson.dumps([item]))
-        except BadReport as error:
-            refused.append({"index": index, "error": error.reason.removeprefix("report 0: ")})
-        except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
-            refused.append({"index": index, "error": "it is nested too deeply"})
-    return reports, refused
+            readings = reader.read(webhook)
+        except BadReports as error:
+            self._counts.add(name, "unreadable")
+            if error.json_error:
+                raise bad_json(webhook.body, error.json_error) from error
+            raise invalid("the body", error.reason) from error
+        if len(readings.reports) + len(readings.refused) + readings.ignored > REPORTS_MAX:
+            raise api_error("body_too_large", f"more than {REPORTS_MAX} reports in one request")
+        if readings.refused and not readings.reports and not readings.ignored:
+            self._counts.add(name, "unreadable")
+            first = readings.refused[0]
+            failed = invalid(f"report {first.place}", f"cannot be read: {first.why}")
+            failed.more = {"refused": _shown(readings.refused)}
+            raise failed
+        return readings
+
+
+def _shown(refused: Sequence[Refused]) -> list[dict[str, object]]:
+    return [{"index": each.place, "error": each.why} for each in refused]

@@ -7,10 +7,9 @@ it (gateway/attempts.py) does what the failure's columns say.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from gateway.fields import Given, checked
 from gateway.settings import CarrierSettings
@@ -129,6 +128,13 @@ class Outbound(NamedTuple):
     remaining_ms: int  # of its validity
 
 
+SAMPLE: Final = Outbound(
+    MessageId("01900000-0000-7000-8000-000000000001"), 1, E164("+14155550100"), E164("+14155550123"),
+    "Hello, wörld & co.", 1, 10_800_000,
+)  # fmt: skip
+"""A message that stands for all where a template is checked or shown. Its numbers are nobody's."""
+
+
 class Report(NamedTuple):
     """What a carrier tells about a message later."""
 
@@ -139,12 +145,38 @@ class Report(NamedTuple):
     at_ms: int  # the carrier's own time; 0 when it does not say
 
 
-class BadReport(Exception):
-    """A webhook's body, or some of its reports, could not be understood; `good` are the reports that could."""
+class BadReports(Exception):
+    """What was posted is no report and no list of reports. The text continues "the body …".
 
-    def __init__(self, reason: str, *, good: Sequence[Report] = ()) -> None:
+    `json_error` is the parser's word where it is no JSON.
+    """
+
+    def __init__(self, reason: str, *, json_error: str = "") -> None:
         super().__init__(reason)
-        self.reason, self.good = reason, list(good)
+        self.reason, self.json_error = reason, json_error
+
+
+class Refused(NamedTuple):
+    """An item that is no report we can read, by its place in what was posted, and why."""
+
+    place: int
+    why: str
+
+
+class Readings(NamedTuple):
+    """What was posted, read: an item is a report, says nothing that concerns us, or is refused."""
+
+    reports: list[Report]
+    ignored: int
+    refused: list[Refused]
+
+
+class Webhook(NamedTuple):
+    """What a carrier posted. `headers` must not care for case."""
+
+    target: str  # path and query, as they were sent
+    headers: Mapping[str, str]
+    body: bytes
 
 
 Go = Callable[[], bool]
@@ -204,20 +236,25 @@ class Carrier(Protocol):
         Raises NotSent when `go` said no, SendFailed when it was not taken or nobody knows. Ends within its deadlines.
         """
 
-    def parse_reports(self, content_type: str, body: bytes) -> list[Report]:
-        """Read a webhook's reports; raises BadReport, which carries those that could be read."""
-
-    def check_secret(self, headers: Mapping[str, str]) -> bool:
-        """Whether a webhook comes from the carrier. `headers` must not care for case."""
+    @property
+    def webhooks(self) -> WebhookReader:
+        """Who may post to us for this carrier, and how it is read."""
 
 
-def matches_secret(secret: str, headers: Mapping[str, str]) -> bool:
-    """Compare in constant time; `Authorization: Bearer <secret>` or `X-Sendpool-Secret`. No secret: never."""
-    given = headers.get("X-Sendpool-Secret", "")
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        given = given or token.strip()
-    return hmac.compare_digest(given.encode(errors="replace"), secret.encode()) and bool(secret)
+class WebhookReader(Protocol):
+    """Implemented by `gateway.carriers.webhooks.Webhooks`."""
+
+    def authenticate(self, webhook: Webhook, *, now_ms: int) -> str | None:
+        """None: it does not come from the carrier. Else what makes it single: "" where the carrier signs nothing."""
+
+    def authenticate_stream(self, headers: Mapping[str, str]) -> bool:
+        """Whether a stream comes from the carrier, by its head alone; False where only whole bodies are signed."""
+
+    def read(self, webhook: Webhook) -> Readings:
+        """Read a whole body. Raises BadReports."""
+
+    def read_lines(self, lines: Sequence[bytes]) -> Readings:
+        """Read a piece of a stream, an item a line; `Refused.place` counts within `lines`. Raises nothing."""
 
 
 T = TypeVar("T")

@@ -83,14 +83,16 @@ class Connection(asyncio.Protocol):
             and idle_s * 1_000 < IDLE_MS_MAX
         )
 
-    def write(self, target: bytes, headers: list[Header], body: bytes) -> asyncio.Future[Answer]:
-        """Write a whole POST at once and give the answer to come; raises SendFailed there. Never waits.
+    def write(
+        self, target: bytes, headers: list[Header], body: bytes, *, method: bytes = b"POST"
+    ) -> asyncio.Future[Answer]:
+        """Write a whole request at once and give the answer to come; raises SendFailed there. Never waits.
 
         Whoever stops waiting closes the connection.
         """
         assert self.is_ready
         assert self._transport is not None
-        head = self._http.send(h11.Request(method=b"POST", target=target, headers=headers))
+        head = self._http.send(h11.Request(method=method, target=target, headers=headers))
         content = self._http.send(h11.Data(data=body))
         self._http.send(h11.EndOfMessage())
         self._transport.write((head or b"") + (content or b""))

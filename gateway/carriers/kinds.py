@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gateway.carriers import template
 from gateway.carriers.carrier import Carrier
 from gateway.carriers.http import HttpCarrier, HttpOptions
 from gateway.carriers.simulated import SimulatedCarrier, SimulatedOptions
@@ -15,9 +16,16 @@ OPTIONS: Final[Mapping[str, type[Any]]] = {"http": HttpOptions, "simulated": Sim
 """What each kind takes beside what all take; for the manual."""
 
 
-def make_carrier(settings: CarrierSettings, *, clock: Clock, answer_ms_max: int) -> Carrier:
-    """Make a carrier, not yet started. Raises BadSetting for what its kind does not take."""
+TABLES: Final[Mapping[str, Mapping[str, type[Any]]]] = {"http": template.TABLES}
+"""The tables below a carrier's own that a kind takes; for the manual."""
+
+
+def make_carrier(settings: CarrierSettings, *, clock: Clock, answer_ms_max: int, public_url: str) -> Carrier:
+    """Make a carrier, not yet started; it reports to us below `public_url`, "" where that is not set.
+
+    Raises BadSetting for what its kind does not take.
+    """
     if settings.kind == "http":
-        return HttpCarrier(settings, clock=clock, answer_ms_max=answer_ms_max)
+        return HttpCarrier(settings, clock=clock, answer_ms_max=answer_ms_max, public_url=public_url)
     assert settings.kind == "simulated", settings.kind
     return SimulatedCarrier(settings, clock=clock, answer_ms_max=answer_ms_max)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from random import Random
 
 import structlog
 
-from gateway.carriers import preset
 from gateway.carriers.carrier import (
     FAILING,
     REJECTED,
@@ -36,9 +35,10 @@ from gateway.carriers.carrier import (
     PromptCarrier,
     Report,
     SendFailed,
-    matches_secret,
+    WebhookReader,
     read_options,
 )
+from gateway.carriers.webhooks import json_webhooks
 from gateway.clock import Clock
 from gateway.fields import BadSetting, setting
 from gateway.settings import CarrierSettings
@@ -98,6 +98,7 @@ class SimulatedCarrier:
         self.name = settings.name
         self.places = settings.places
         self._options = read_options(settings, SimulatedOptions)
+        self.webhooks: WebhookReader = json_webhooks(self._options.secret, f"carriers.{self.name}")
         self._answer_ms_max = answer_ms_max
         self._clock = clock
         self._random = Random(self._options.seed)
@@ -166,12 +167,6 @@ class SimulatedCarrier:
         for outbound in outbounds:
             self._take(outbound, now_ms, None)
         self._set_bell()
-
-    def parse_reports(self, content_type: str, body: bytes) -> list[Report]:
-        return preset.parse_reports(content_type, body)
-
-    def check_secret(self, headers: Mapping[str, str]) -> bool:
-        return matches_secret(self._options.secret, headers)
 
     # -- what happens to a message --------------------------------------------------------------------------------
 

@@ -8,19 +8,23 @@ from typing import Protocol
 
 import orjson
 import pytest
+from multidict import CIMultiDict
 
 from gateway.carriers.carrier import (
+    BAD_ROUTE,
     FAILURES,
+    GARBLED,
+    SAMPLE,
     THROTTLED,
     TIMED_OUT,
     UNREACHABLE,
-    BadReport,
     Carrier,
     NotSent,
     Outbound,
     Report,
     SendFailed,
     Taken,
+    Webhook,
 )
 from gateway.carriers.http import HttpCarrier
 from gateway.carriers.simulated import SimulatedCarrier
@@ -28,6 +32,8 @@ from gateway.settings import CarrierSettings
 from resolver.model import E164, CarrierName, MessageId
 from storage.records import FactKind
 from tests.fakes.clock import START_MS, VirtualClock
+from tests.fakes.templates import PUBLIC_URL, settings_of
+from tests.fakes.vendors import VENDORS
 from tests.fakes.wire import Peer, answering, on_a_wire, wire_loop
 
 PLACES = 5
@@ -54,20 +60,19 @@ class Stand(Protocol):
     def taken(self) -> int:
         """How many messages were written to it."""
 
+    def report(self, carrier_ref: str, secret: str) -> Webhook:
+        """What it posts when a message was delivered."""
+
 
 class HttpStand:
-    """The HTTP carrier on a wire of ours."""
+    """The HTTP carrier on a wire of ours, in the shape of one preset."""
 
-    def __init__(self) -> None:
-        settings = CarrierSettings(
-            name=CarrierName("one"),
-            kind="http",
-            places=PLACES,
-            options={"submit_url": "https://carrier.example/", "secret": SECRET, "read_ms_max": ANSWER_MS},
-        )
+    def __init__(self, preset: str) -> None:
+        self.vendor = VENDORS[preset]()
         self.carrier: Carrier = HttpCarrier(
-            settings, clock=VirtualClock(), answer_ms_max=ANSWER_MS, look_up=self._look_up
-        )
+            settings_of(preset, read_ms_max=ANSWER_MS), clock=VirtualClock(), answer_ms_max=ANSWER_MS,
+            public_url=PUBLIC_URL, look_up=self._look_up,
+        )  # fmt: skip
         self._count = 0
         self._answer: Callable[[], bytes] = self._id
         self.take()
@@ -77,7 +82,7 @@ class HttpStand:
 
     def _id(self) -> bytes:
         self._count += 1
-        return answering(200, b'{"id": %d}' % self._count)
+        return answering(200, self.vendor.answer(f"id-{self._count}"))
 
     def _respond(self, peer: Peer, *_: object) -> None:
         answer = self._answer()
@@ -94,7 +99,7 @@ class HttpStand:
         self._give(lambda: answering(429, b"", Retry_After="7"))
 
     def refuse(self) -> None:
-        self._give(lambda: answering(422, b'{"error": {"code": "spam"}}'))
+        self._give(lambda: answering(400, self.vendor.refusal()))
 
     def say_nothing(self) -> None:
         self._give(lambda: b"")
@@ -104,6 +109,9 @@ class HttpStand:
 
     def taken(self) -> int:
         return sum(len(peer.requests) for peer in wire_loop().peers)
+
+    def report(self, carrier_ref: str, secret: str) -> Webhook:
+        return self.vendor.report(f"{PUBLIC_URL}/carriers/one/reports", carrier_ref, "delivered", now_ms=START_MS)
 
 
 class SimulatedStand:
@@ -139,6 +147,10 @@ class SimulatedStand:
     def taken(self) -> int:
         return Door.said_yes
 
+    def report(self, carrier_ref: str, secret: str) -> Webhook:
+        body = orjson.dumps({"id": carrier_ref, "reference": SAMPLE.message_id, "status": "delivered", "at": START_MS})
+        return Webhook("/", CIMultiDict({"Authorization": f"Bearer {secret}"}), body)
+
 
 class Door:
     """What is asked before a write."""
@@ -158,12 +170,15 @@ class Door:
 Case = Callable[[Stand], Awaitable[None]]
 
 
-def for_every_carrier(case: Case) -> Callable[[type[HttpStand] | type[SimulatedStand]], None]:
-    @pytest.mark.parametrize("make", [HttpStand, SimulatedStand])
+KINDS = [*VENDORS, "simulated"]
+
+
+def for_every_carrier(case: Case) -> Callable[[str], None]:
+    @pytest.mark.parametrize("kind", KINDS)
     @on_a_wire
-    async def run(make: type[HttpStand] | type[SimulatedStand]) -> None:
+    async def run(kind: str) -> None:
         Door.said_yes = 0
-        stand = make()
+        stand: Stand = SimulatedStand() if kind == "simulated" else HttpStand(kind)
         await case(stand)
         await stand.carrier.stop()
 
@@ -274,23 +289,89 @@ async def test_it_starts_and_stops_and_may_be_stopped_twice(stand: Stand) -> Non
 
 
 @for_every_carrier
-async def test_webhooks_are_read_and_bad_ones_named(stand: Stand) -> None:
-    report = {"id": "abc-1", "reference": outbound().message_id, "status": "delivered", "at": START_MS}
-    parse = stand.carrier.parse_reports
-    (read,) = parse("application/json", orjson.dumps(report))
-    assert read == Report("abc-1", outbound().message_id, FactKind.DELIVERED, "000", START_MS)
-    with pytest.raises(BadReport) as bad:
-        parse("application/json", orjson.dumps([report, {**report, "status": "eaten"}]))
-    assert bad.value.good == [read]
+async def test_what_it_posts_is_proved_and_read(stand: Stand) -> None:
+    webhook = stand.report("abc-1", SECRET)
+    reader = stand.carrier.webhooks
+    assert reader.authenticate(webhook, now_ms=START_MS) is not None
+    (report,) = reader.read(webhook).reports
+    assert (report.carrier_ref, report.kind, report.code) == ("abc-1", FactKind.DELIVERED, "000")
 
 
 @for_every_carrier
-async def test_webhooks_need_the_carriers_secret(stand: Stand) -> None:
-    assert stand.carrier.check_secret({"Authorization": f"Bearer {SECRET}"})
-    assert not stand.carrier.check_secret({"Authorization": "Bearer other"})
-    assert not stand.carrier.check_secret({})
+async def test_what_strangers_post_is_not_proved(stand: Stand) -> None:
+    webhook = stand.report("abc-1", "guessed")
+    reader = stand.carrier.webhooks
+    bare = webhook._replace(headers=CIMultiDict({"Content-Type": webhook.headers.get("Content-Type", "")}))
+    assert reader.authenticate(bare, now_ms=START_MS) is None
+    assert not reader.authenticate_stream(bare.headers)
 
 
 @for_every_carrier
 async def test_it_says_its_name_and_its_places(stand: Stand) -> None:
     assert (stand.carrier.name, stand.carrier.places) == ("one", PLACES)
+
+
+# --- Hostile carriers, in every preset's shape ------------------------------------------------------------------------
+
+
+def for_every_preset(case: Callable[[HttpStand], Awaitable[None]]) -> Callable[[str], None]:
+    @pytest.mark.parametrize("preset", VENDORS)
+    @on_a_wire
+    async def run(preset: str) -> None:
+        Door.said_yes = 0
+        stand = HttpStand(preset)
+        await case(stand)
+        await stand.carrier.stop()
+
+    run.__name__ = case.__name__
+    return run
+
+
+@for_every_preset
+async def test_throttling_without_a_time_and_with_a_date_is_throttling(stand: HttpStand) -> None:
+    for headers in ({}, {"Retry_After": "Wed, 31 Dec 2025 00:00:00 GMT"}, {"Retry_After": "soon"}):
+        stand._give(lambda headers=headers: answering(429, stand.vendor.refusal(), **headers))  # type: ignore[misc]
+        assert (await failure_of(stand)).failure is THROTTLED
+
+
+@for_every_preset
+async def test_garbage_and_errors_inside_a_200_are_never_taken_for_sent(stand: HttpStand) -> None:
+    bodies = [b"", b"OK", b"<html>", b"{}", b"[]", b"null", b"\xff", stand.vendor.answer("x")[:-2], b"[" * 90_000]
+    for body in [*bodies, stand.vendor.error_inside()]:
+        stand._give(lambda body=body: answering(200, body))  # type: ignore[misc]
+        failed = await failure_of(stand)
+        assert failed.failure is GARBLED or not failed.failure.may_retry, body
+
+
+@for_every_preset
+async def test_an_endless_answer_is_cut_off(stand: HttpStand) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n"
+    stand._give(lambda: head + b"x" * 300_000)
+    failed = await failure_of(stand)
+    assert failed.failure is GARBLED
+    assert wire_loop().peers[0].wire.is_over
+
+
+@for_every_preset
+async def test_an_answer_that_drips_ends_at_the_deadline(stand: HttpStand) -> None:
+    loop = wire_loop()
+
+    def drip(peer: Peer, *_: object) -> None:
+        peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")
+        for second in range(1, 60):
+            loop.call_later(second, lambda: None if peer.wire.is_over else peer.say(b" "))
+
+    loop.dial = lambda _: Peer(drip)
+    began_ms = VirtualClock().now_ms()
+    assert (await failure_of(stand)).failure is TIMED_OUT
+    assert VirtualClock().now_ms() - began_ms == ANSWER_MS
+
+
+@for_every_preset
+async def test_a_compressed_answer_and_a_redirect_are_not_followed(stand: HttpStand) -> None:
+    stand._give(lambda: answering(200, b"\x1f\x8b" + b"\0" * 100, Content_Encoding="gzip"))
+    assert (await failure_of(stand)).failure is GARBLED
+    for status in (301, 302, 307, 308):
+        stand._give(lambda status=status: answering(status, b"", Location="https://elsewhere.example/"))  # type: ignore[misc]
+        assert (await failure_of(stand)).failure is BAD_ROUTE
+    assert set(wire_loop().dialled) == {"192.0.2.1"}

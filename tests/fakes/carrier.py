@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gateway.carriers.carrier import (
@@ -16,9 +16,10 @@ from gateway.carriers.carrier import (
     OnReports,
     Outbound,
     PromptCarrier,
-    Report,
     SendFailed,
+    WebhookReader,
 )
+from gateway.carriers.webhooks import json_webhooks
 from gateway.clock import Clock
 from resolver.model import E164, CarrierName, MessageId
 
@@ -58,6 +59,7 @@ class ScriptedCarrier:
         self.refused = 0  # how often `go` said no
         self.flying = self.flying_max = 0
         self.tried_ms: list[int] = []
+        self.webhooks: WebhookReader = json_webhooks("", name)
         self._clock = clock
         self._is_prompt = prompt
         self._on_answers: OnAnswers | None = None
@@ -118,12 +120,6 @@ class ScriptedCarrier:
         if isinstance(answer, Exception):
             raise answer
         return answer
-
-    def parse_reports(self, content_type: str, body: bytes) -> list[Report]:
-        return []
-
-    def check_secret(self, headers: Mapping[str, str]) -> bool:
-        return False
 
 
 def _failure(said: Exception) -> SendFailed:

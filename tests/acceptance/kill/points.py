@@ -75,8 +75,10 @@ def at_hand_over(bomb: Bomb) -> None:
     """The carrier has it, its outcome is not known."""
     write = Connection.write
 
-    def write_and_die(self: Connection, target: bytes, headers: list[Header], body: bytes) -> asyncio.Future[Answer]:
-        answer = write(self, target, headers, body)
+    def write_and_die(
+        self: Connection, target: bytes, headers: list[Header], body: bytes, *, method: bytes = b"POST"
+    ) -> asyncio.Future[Answer]:
+        answer = write(self, target, headers, body, method=method)
         if bomb.touch():
             die()
         return answer

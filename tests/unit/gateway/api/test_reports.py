@@ -17,11 +17,15 @@ from gateway.api.call import Call
 from gateway.api.errors import ApiError
 from gateway.api.reports import REPORTS_MAX, REQUESTS_MAX, CarrierReports
 from gateway.api.router import Access
-from gateway.carriers import preset
-from gateway.carriers.carrier import Report, matches_secret
+from gateway.carriers.carrier import Report, Webhook
 from gateway.inbound import Taken
+from gateway.signatures import sign_v2
 from resolver.model import CarrierName
 from storage.records import FactKind, JournalUnavailable
+from tests.fakes.clock import START_MS, HandClock
+from tests.fakes.gateway_floor import Tally
+from tests.fakes.templates import PUBLIC_URL, compiled
+from tests.fakes.vendors import VENDORS
 
 SECRET = "the secret of acme"
 RIGHT = {"Authorization": f"Bearer {SECRET}", "Content-Type": "application/json"}
@@ -29,13 +33,10 @@ DELIVERED = {"id": "x-1", "status": "delivered"}
 
 
 class Acme:
-    """A carrier with the JSON preset."""
+    """A carrier with a preset."""
 
-    def parse_reports(self, content_type: str, body: bytes) -> list[Report]:
-        return preset.parse_reports(content_type, body)
-
-    def check_secret(self, headers: Mapping[str, str]) -> bool:
-        return matches_secret(SECRET, headers)
+    def __init__(self, preset: str = "json", **options: object) -> None:
+        self.webhooks = compiled(preset, **options).webhooks
 
 
 class Desk:
@@ -59,8 +60,9 @@ class Desk:
 class Asked:
     """A request as far as this route looks at it."""
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
+    def __init__(self, headers: Mapping[str, str], raw_path: str) -> None:
         self.headers = CIMultiDict(headers)
+        self.raw_path = raw_path
 
 
 @pytest.fixture
@@ -68,15 +70,21 @@ def desk() -> Desk:
     return Desk()
 
 
-def route(desk: Desk) -> CarrierReports:
-    carriers = {CarrierName("acme"): Acme()}
-    return CarrierReports(carriers.get, desk.take)
+CARRIERS = {
+    CarrierName("acme"): Acme(secret=SECRET),
+    **{CarrierName(f"a-{preset}"): Acme(preset) for preset in VENDORS},
+}
+
+
+def route(desk: Desk, clock: HandClock | None = None, counts: Tally | None = None) -> CarrierReports:
+    return CarrierReports(CARRIERS.get, desk.take, clock=clock or HandClock(START_MS), counts=counts or Tally())
 
 
 async def post(
-    part: CarrierReports, body: object, *, headers: Mapping[str, str] = RIGHT, carrier: str = "acme"
+    part: CarrierReports, body: object, *, headers: Mapping[str, str] = RIGHT, carrier: str = "acme", target: str = ""
 ) -> dict[str, Any]:
-    call = Call(cast("web.BaseRequest", Asked(headers)), "an-api-id")
+    asked = Asked(headers, target or f"/carriers/{carrier}/reports")
+    call = Call(cast("web.BaseRequest", asked), "an-api-id")
     call.params = (carrier,)
     call.body = body if isinstance(body, bytes) else orjson.dumps(body)
     reply = await part.post(call)
@@ -105,7 +113,7 @@ def test_the_route_checks_for_itself_who_calls(desk: Desk) -> None:
 
 async def test_one_object_is_one_report(desk: Desk) -> None:
     answer = await post(route(desk), {**DELIVERED, "reference": "0193A1B2-0000-7000-8000-000000000001", "at": 1})
-    assert answer == {"api_id": "an-api-id", "accepted": 1, "unknown": 0, "refused": []}
+    assert answer == {"api_id": "an-api-id", "accepted": 1, "unknown": 0, "ignored": 0, "refused": []}
     expected = Report("x-1", "0193a1b2-0000-7000-8000-000000000001", FactKind.DELIVERED, "000", 1)
     assert desk.taken == [("acme", [expected])]
 
@@ -183,7 +191,7 @@ async def test_who_may_not_ask_does_not_hear_what_is_wrong_with_the_body(desk: D
         (b'{"id":"x y","status":"delivered"}', "invalid_parameter", "report 0"),
         (b"[[]]", "invalid_parameter", "report 0"),
         (b"[" * 900 + b"]" * 900, "invalid_parameter", "report 0"),
-        (b'{"id":"x","status":"?","more":' + b"[" * 300 + b"]" * 300 + b"}", "invalid_parameter", "nested too deeply"),
+        (b'{"id":"x","status":"?","more":' + b"[" * 300 + b"]" * 300 + b"}", "invalid_parameter", "report 0"),
         (b"[" * 5_000 + b"]" * 5_000, "invalid_json", ""),
     ],
 )
@@ -274,3 +282,92 @@ async def test_no_json_is_more_than_a_bad_request_and_every_item_is_accounted_fo
         answer = await post(part, body)
         items = value if isinstance(value, list) else [value]
         assert answer["accepted"] + answer["unknown"] + len(answer["refused"]) == len(items)
+
+
+# --- Each vendor's webhooks -------------------------------------------------------------------------------------------
+
+
+async def post_webhook(part: CarrierReports, preset: str, webhook: Webhook) -> dict[str, Any]:
+    return await post(
+        part, webhook.body, headers=webhook.headers, carrier=f"a-{preset}", target=webhook.target
+    )  # fmt: skip
+
+
+def report_of(preset: str, status: str = "delivered") -> Webhook:
+    return VENDORS[preset]().report(f"{PUBLIC_URL}/carriers/a-{preset}/reports", "id-1", status, now_ms=START_MS)
+
+
+@pytest.mark.parametrize("preset", VENDORS)
+async def test_what_a_vendor_signs_is_taken(desk: Desk, preset: str) -> None:
+    answer = await post_webhook(route(desk), preset, report_of(preset))
+    assert (answer["accepted"], answer["refused"]) == (1, [])
+    ((_, (report,)),) = desk.taken
+    assert (report.carrier_ref, report.kind) == ("id-1", FactKind.DELIVERED)
+
+
+@pytest.mark.parametrize("preset", VENDORS)
+async def test_what_it_did_not_sign_is_refused_and_nothing_is_stored(desk: Desk, preset: str) -> None:
+    tally = Tally()
+    part, webhook = route(desk, counts=tally), report_of(preset)
+    forged = [webhook._replace(headers=CIMultiDict({"Content-Type": webhook.headers["Content-Type"]}))]
+    if preset in ("plivo", "twilio", "telnyx"):
+        forged.append(webhook._replace(body=webhook.body.replace(b"id-1", b"id-2")))
+    for each in forged:
+        with pytest.raises(ApiError) as caught:
+            await post_webhook(part, preset, each)
+        assert caught.value.status == 401
+    assert desk.taken == []
+    assert tally.counts == {(f"a-{preset}", "unauthenticated"): len(forged)}
+
+
+@pytest.mark.parametrize("preset", ["plivo", "twilio", "telnyx"])
+async def test_a_replay_is_answered_as_before_and_does_nothing(desk: Desk, preset: str) -> None:
+    clock, tally = HandClock(START_MS), Tally()
+    part, webhook = route(desk, clock, tally), report_of(preset)
+    first = await post_webhook(part, preset, webhook)
+    assert await post_webhook(part, preset, webhook) == first
+    assert len(desk.taken) == 1
+    assert tally.counts == {(f"a-{preset}", "taken"): 1, (f"a-{preset}", "repeated"): 1}
+    other = await post_webhook(part, preset, report_of(preset, "sent"))
+    assert (other["accepted"], len(desk.taken)) == (1, 2), "another report is not one"
+
+
+async def test_what_could_not_be_stored_may_be_repeated(desk: Desk) -> None:
+    part, webhook = route(desk), report_of("twilio")
+    desk.away = True
+    with pytest.raises(JournalUnavailable):
+        await post_webhook(part, "twilio", webhook)
+    desk.away = False
+    assert (await post_webhook(part, "twilio", webhook))["accepted"] == 1
+
+
+async def test_another_form_with_a_nonce_that_was_used_is_forged(desk: Desk) -> None:
+    """Plivo's V2 signs no form, so this is all that keeps one from being swapped."""
+    url, nonce = f"{PUBLIC_URL}/carriers/v2/reports", "1" * 20
+    carriers = {CarrierName("v2"): Acme("plivo", webhooks={"check": "plivo_v2"})}
+    part = CarrierReports(carriers.get, desk.take, clock=HandClock(START_MS), counts=Tally())
+    headers = {
+        "X-Plivo-Signature-V2": sign_v2(url, nonce, "plivo-token"),
+        "X-Plivo-Signature-V2-Nonce": nonce,
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+    answer = await post(part, b"MessageUUID=a&Status=sent", headers=headers, carrier="v2")
+    assert answer["accepted"] == 1
+    with pytest.raises(ApiError) as caught:
+        await post(part, b"MessageUUID=a&Status=delivered", headers=headers, carrier="v2")
+    assert caught.value.status == 401
+    assert len(desk.taken) == 1
+
+
+async def test_what_says_nothing_new_is_taken_so_that_it_does_not_come_again(desk: Desk) -> None:
+    answer = await post_webhook(route(desk), "bandwidth", report_of("bandwidth")._replace(
+        body=orjson.dumps([{"type": "message-received", "message": {"id": "in-1", "text": "Hi"}}])
+    ))  # fmt: skip
+    assert (answer["accepted"], answer["ignored"], answer["refused"]) == (0, 1, [])
+
+
+async def test_a_form_that_is_none_is_named(desk: Desk) -> None:
+    tally = Tally()
+    error = await refusal(route(desk, counts=tally), b"a=1", headers={**RIGHT, "Content-Type": "text/plain"})
+    assert (error.code, error.message) == ("invalid_parameter", "the body is not application/json")
+    assert tally.counts == {("acme", "unreadable"): 1}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,12 +16,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gateway.carriers.carrier import BAD_ROUTE, GARBLED, UNREACHABLE, NotSent, Outbound, SendFailed
-from gateway.carriers.http import HttpCarrier, is_this_machine
+from gateway.carriers.carrier import BAD_ROUTE, GARBLED, SAMPLE, UNREACHABLE, NotSent, Outbound, SendFailed
+from gateway.carriers.http import HttpCarrier, is_this_machine, sample_request
 from gateway.fields import BadSetting
 from gateway.settings import CarrierSettings
 from resolver.model import E164, CarrierName, MessageId
 from tests.fakes.clock import HandClock
+from tests.fakes.templates import PRESETS, PUBLIC_URL, settings_of
 from tests.fakes.wire import Peer, answering, on_a_wire, wire_loop
 
 URL = "https://carrier.example:8443/v1/messages?account=7"
@@ -159,9 +161,56 @@ async def test_stopping_closes_what_is_idle_and_may_be_done_twice() -> None:
     assert wire_loop().peers[0].wire.is_over
 
 
-def test_webhooks_need_the_secret() -> None:
-    assert carrier().check_secret({"X-Sendpool-Secret": "s3cret"})
-    assert not carrier(secret="").check_secret({"X-Sendpool-Secret": ""})
+@on_a_wire
+async def test_a_carrier_of_ones_own_may_be_asked_with_get() -> None:
+    answer_with(answering(200, b'{"ref": 7}'))
+    url = "https://carrier.example/send?to={to}"
+    one = carrier(preset="own", submit_url=url, submit={"method": "GET"}, answer={"id": "ref"})
+    assert await one.send(OUTBOUND, yes) == "7"
+    (peer,) = wire_loop().peers
+    assert peer.raw.startswith(b"GET /send?to=%2B14155550123 HTTP/1.1\r\n")
+    assert peer.raw.endswith(b"\r\n\r\n")
+    assert b"content-" not in peer.raw
+
+
+@on_a_wire
+@pytest.mark.parametrize("preset", PRESETS)
+async def test_no_text_breaks_out_of_its_request(preset: str) -> None:
+    answer_with(answering(400))
+    one = HttpCarrier(
+        settings_of(preset), clock=HandClock(), answer_ms_max=10_000, public_url=PUBLIC_URL, look_up=look_up
+    )
+    text = '\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n&to=+1900", "to": "+1900'
+    with pytest.raises(SendFailed):
+        await one.send(OUTBOUND._replace(text=text), yes)
+    (peer,) = wire_loop().peers
+    assert len(peer.requests) == 1
+    assert b"HTTP/1.1\r\nHost: x" not in peer.raw
+
+
+def test_a_sample_request_shows_everything_but_secrets() -> None:
+    for preset in PRESETS:
+        settings = settings_of(preset)
+        origin, request = sample_request(settings, public_url=PUBLIC_URL, now_ms=0)
+        shown = repr((origin, request))
+        assert origin.host
+        assert SAMPLE.message_id in shown
+        for name in ("password", "authorization", "secret"):
+            given = str(settings.options.get(name, "none"))
+            assert given.removeprefix("Bearer ") not in shown.replace(preset, "")
+            assert b64encode(f"{settings.options.get('username')}:{given}".encode()).decode() not in shown
+
+
+def test_a_password_is_masked_wherever_a_template_says_it() -> None:
+    settings = settings_of(
+        "json",
+        username="us",
+        password="p4ss",
+        submit={"body": {"pw": "{password}"}, "headers": {"X-Key": "{password}"}},
+    )
+    _, request = sample_request(settings, public_url="", now_ms=0)
+    assert "p4ss" not in repr(request)
+    assert repr(request).count("********") == 2
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
+from multidict import CIMultiDict
 
 from gateway.carriers.carrier import (
     FAILING,
@@ -16,6 +17,7 @@ from gateway.carriers.carrier import (
     Outbound,
     Report,
     SendFailed,
+    Webhook,
 )
 from gateway.carriers.simulated import REPORTS_RETRY_MS, SimulatedCarrier
 from gateway.settings import CarrierSettings
@@ -252,6 +254,7 @@ async def test_a_report_due_sooner_than_those_known_is_not_held_up() -> None:
 @in_virtual_time
 async def test_reports_by_hand_are_read_like_an_http_carriers() -> None:
     one = carrier(secret="s3cret")
-    assert one.parse_reports("application/json", b'{"id":"a","status":"sent"}')[0].carrier_ref == "a"
-    assert one.check_secret({"X-Sendpool-Secret": "s3cret"})
-    assert not carrier().check_secret({"X-Sendpool-Secret": ""})
+    posted = Webhook("/", CIMultiDict({"X-Sendpool-Secret": "s3cret"}), b'{"id":"a","status":"sent"}')
+    assert one.webhooks.authenticate(posted, now_ms=START_MS) == ""
+    assert one.webhooks.read(posted).reports[0].carrier_ref == "a"
+    assert carrier().webhooks.authenticate(posted, now_ms=START_MS) is None
