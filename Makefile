@@ -4,6 +4,7 @@ PYTHON ?= python3
 PORT ?= 8080
 DATA ?= ./data
 CYCLES ?= 30
+COUNT ?= 100000
 SCENARIO ?= single
 MODE ?= single
 SECONDS ?= 15
@@ -34,12 +35,12 @@ define stage
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compile run check test kill-test bench load open-loop coverage lock clean
+.PHONY: help setup compile run check test kill-test fuzz bench load open-loop coverage lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo '  PORT=$(PORT) DATA=$(DATA) (run)   CYCLES=$(CYCLES) (kill-test)   PYTHON=$(PYTHON) (setup)   UPGRADE=--upgrade (lock)'
+	@echo '  PORT=$(PORT) DATA=$(DATA) (run)   CYCLES=$(CYCLES) (kill-test)   COUNT=$(COUNT) (fuzz)   PYTHON=$(PYTHON) (setup)   UPGRADE=--upgrade (lock)'
 	@echo '  SCENARIO=$(SCENARIO) (load)   MODE=$(MODE) (open-loop)   for both SECONDS=$(SECONDS) RATE= USERS= LINES= TARGET=demo.json SECRET='
 
 setup: compile ## make the environment in .venv, hash-locked, and compile; quick the second time
@@ -80,6 +81,9 @@ test: check ## set-up, check, then everything else, compiled: real PostgreSQL, w
 
 kill-test: compile ## kill -9 under load, CYCLES times, and look for what was lost
 	$(call stage,kill test,SENDPOOL_TEST_CYCLES=$(CYCLES) $(BIN)/pytest -m kill)
+
+fuzz: compile ## fire odd and hostile requests at a gateway of its own, COUNT of them; what finds something is in build/fuzz
+	@$(BIN)/python -m tests.fuzz --count $(COUNT) $(if $(SEED),--seed $(SEED))
 
 bench: compile ## measure, each figure beside its ceiling in the same run
 	@$(BIN)/python -m benchmarks

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -166,6 +167,11 @@ RESOLVER_MAY_NOT_CALL = frozenset({"__import__", "breakpoint", "eval", "exec", "
 READS_THE_ENVIRONMENT = "gateway.settings"
 ENVIRONMENT = frozenset({"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"})
 
+SENDS_SQL = frozenset({"cursor", "execute", "executemany", "fetch", "fetchrow", "fetchval", "prepare"})
+IS_SQL = re.compile(
+    r"\s*(ALTER|BEGIN|COPY|CREATE|DELETE|DROP|GRANT|INSERT|SELECT|SET|TRUNCATE|UPDATE|WITH)\s+([A-Za-z(*$]|$)"
+).match
+
 Trees = Mapping[str, ast.Module]
 
 
@@ -245,6 +251,31 @@ def environment_violations(trees: Trees) -> Iterator[str]:
                     yield f"{name}:{node.lineno} imports pydantic_settings, which reads the environment"
                 case ast.keyword(arg="envvar"):
                     yield f"{name}:{node.lineno} lets the command line read the environment"
+
+
+def sql_violations(trees: Trees) -> Iterator[str]:
+    """SQL put together from pieces, in a call to the database or before it: statements stand in storage/sql."""
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            match node:
+                case ast.Call(func=ast.Attribute(attr=called), args=[first, *_]) if called in SENDS_SQL:
+                    if is_put_together(first):
+                        yield f"{name}:{node.lineno} {called}() is given SQL that is put together: use parameters"
+                case ast.JoinedStr(values=[ast.Constant(value=str(text)), *_]) if IS_SQL(text):
+                    yield f"{name}:{node.lineno} puts SQL together: use parameters"
+                case ast.BinOp(left=ast.Constant(value=str(text))) if IS_SQL(text):
+                    yield f"{name}:{node.lineno} puts SQL together: use parameters"
+                case ast.Call(func=ast.Attribute(value=ast.Constant(value=str(text)))) if IS_SQL(text):
+                    yield f"{name}:{node.lineno} puts SQL together: use parameters"
+
+
+def is_put_together(node: ast.expr) -> bool:
+    match node:
+        case ast.JoinedStr() | ast.BinOp(op=ast.Add() | ast.Mod()):
+            return True
+        case ast.Call(func=ast.Attribute(attr=called)):
+            return called in ("format", "format_map", "join", "replace", "substitute")
+    return False
 
 
 def long_function_violations(trees: Trees) -> Iterator[str]:
@@ -340,6 +371,10 @@ def test_only_the_settings_read_the_environment() -> None:
     expect_none(environment_violations(MODULES))
 
 
+def test_no_sql_is_put_together_from_pieces() -> None:
+    expect_none(sql_violations(MODULES))
+
+
 def test_no_function_is_longer_than_a_screen() -> None:
     expect_none(long_function_violations(MODULES))
 
@@ -381,6 +416,15 @@ PLANTED: tuple[tuple[Callable[[Trees], Iterator[str]], str, str, str], ...] = (
     (relative_import_violations, "gateway.app", "from gateway import settings", ""),
     (relative_import_violations, "gateway.app", "from . import settings", "relatively"),
     (relative_import_violations, "gateway.app", "from .api import shapes", "relatively"),
+    (sql_violations, "storage.journal", 'connection.execute(QUERIES["a"], value)', ""),
+    (sql_violations, "storage.journal", 'connection.execute(f"{table} is no statement")', "execute() is given SQL"),
+    (sql_violations, "storage.journal", 'connection.fetch(QUERIES["a"] + where)', "fetch() is given SQL"),
+    (sql_violations, "storage.journal", 'connection.fetchval(QUERIES["a"] % value)', "fetchval() is given SQL"),
+    (sql_violations, "storage.journal", 'connection.fetchrow(QUERIES["a"].format(value))', "fetchrow() is given SQL"),
+    (sql_violations, "storage.journal", 'x = f"SELECT {name}"', "puts SQL together"),
+    (sql_violations, "storage.journal", 'x = "DELETE FROM a WHERE b = %s" % value', "puts SQL together"),
+    (sql_violations, "gateway.app", 'x = "DROP TABLE {}".format(value)', "puts SQL together"),
+    (sql_violations, "gateway.app", 'x = f"Delete what {name} has"', ""),
     (resolver_violations, "resolver.core", "import heapq\nfrom resolver.model import E164", ""),
     (resolver_violations, "resolver.core", "import time", "imports time"),
     (resolver_violations, "resolver.core", "from random import Random", "imports random"),

@@ -16,7 +16,7 @@ from gateway.api.errors import ApiError, api_error
 
 PATH_LENGTH_MAX = 1_024
 TARGET_LENGTH_MAX = 8_192  # with its query
-PARAMETER = "*"
+PARAMETER = "/"  # stands for a brace in the tree: no part of a path can be called so
 FOUND_MAX = 1_000
 
 

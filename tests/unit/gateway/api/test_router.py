@@ -38,6 +38,8 @@ ROUTER = Router(
         ("/v1/Account/MA1//", ("MA1",)),
         ("//v1//Account/MA1/?limit=1", ("MA1",)),
         ("/v1/Account/MA1/Message/abc/", ("MA1", "abc")),
+        ("/v1/Account/*/Message/*/", ("*", "*")),
+        ("/v1/Account/{}/Message/%2A/", ("{}", "*")),
         ("/v1/Account/MA1/Message/abc?x=/Timeline/", ("MA1", "abc")),
         ("/v1/Account/MA1/NumberPool/p/Tollfree/18005550100/&service=sms", ("MA1", "p", "18005550100")),
         ("/v1/Account/MA1/NumberPool/p/Tollfree/%2B18005550100/", ("MA1", "p", "+18005550100")),
