@@ -13,18 +13,21 @@ from functools import partial
 
 from gateway.api.account import Accounts
 from gateway.api.around import Around
+from gateway.api.bulk import Bulk
 from gateway.api.idempotency import Keys
 from gateway.api.messages import Messages
 from gateway.api.middleware import Front, FrontCounts
 from gateway.api.numberpool import NumberPool
 from gateway.api.powerpacks import Powerpacks
 from gateway.api.reports import CarrierReports
+from gateway.api.requests import RequestReader
 from gateway.api.resolve import Resolve
 from gateway.api.router import Route, Router
 from gateway.api.routes import account_routes
 from gateway.api.sending import Sending
 from gateway.api.shapes_message import render_callback
 from gateway.attempts import Attempts
+from gateway.bulks import Bulks
 from gateway.callbacks import Callbacks
 from gateway.carriers.carrier import Carrier
 from gateway.clock import Chance, Ids, SystemClock
@@ -45,6 +48,7 @@ from gateway.upkeep import Upkeep
 from resolver.core import Resolver
 from resolver.model import E164, AccountId, CarrierName
 from storage.backlog import JournalLimits
+from storage.bulks import BulkArchive
 from storage.journal import Journal
 from storage.messages import MessageArchive
 from storage.outbox import Outbox
@@ -131,7 +135,7 @@ def assemble(base: Surroundings, stores: Stores, resolver: Resolver, carriers: M
         resolver=resolver, journal=journal, facts=facts, callbacks=callbacks, reports=reports, lanes=lanes
     )  # fmt: skip
     threads = ThreadKeeper(stores.database, resolver.threads_changed, clock=clock.now_ms)
-    routes = make_routes(base, resolver, carriers, facts, journal, pools, lanes, reports, archive)
+    routes = make_routes(base, stores, resolver, carriers, facts, journal, pools, lanes, reports, archive)
     front = Front(
         Router(routes), pools.accounts, clock=clock, ids=ids, server=settings.server, limits=settings.limits,
         counts=FrontCounts(dials.requests, dials.errors, dials.rejections),
@@ -144,6 +148,7 @@ def assemble(base: Surroundings, stores: Stores, resolver: Resolver, carriers: M
 
 def make_routes(
     base: Surroundings,
+    stores: Stores,
     resolver: Resolver,
     carriers: Mapping[CarrierName, Carrier],
     facts: Facts,
@@ -163,12 +168,24 @@ def make_routes(
         binding=dials.binding,
         is_overloaded=base.pressure.is_high,
     )  # fmt: skip
+    bulks = Bulks(
+        outbound, resolver, facts, journal, clock=clock, ids=ids, rows_max=settings.journal.waiting_rows_max // 2,
+        commit_wait_ms_max=settings.journal.wait_ms_max // 2,
+    )  # fmt: skip
+    keys, requests = Keys(archive.find_answer), RequestReader(guard_policy(settings.callbacks))
     return [
         *base.around.routes(),
         *CarrierReports(carriers.get, reports.take, clock=clock, counts=dials.webhooks).routes(),
         *account_routes(
-            sending=Sending(
-                outbound.submit, Keys(archive.find_answer), clock=clock, policy=guard_policy(settings.callbacks)
+            sending=Sending(outbound.submit, keys, requests, clock=clock),
+            bulk=Bulk(
+                bulks,
+                BulkArchive(stores.database),
+                keys,
+                requests,
+                clock=clock,
+                ids=ids,
+                wait_ms_max=settings.server.stream_idle_ms,
             ),
             messages=Messages(archive, resolver, facts, clock=clock),
             powerpacks=Powerpacks(pools, clock=clock, ids=ids),

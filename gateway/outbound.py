@@ -5,7 +5,7 @@
 
 Invariants
 * Memory is ahead of the disk, never of an answer or a hand-over: what an entry that failed had taken is given back by
-  `_Batch.settle`, which the journal calls exactly once, whoever still waits for the answer.
+  `Batch.settle`, which the journal calls exactly once, whoever still waits for the answer.
 * One request is one entry: all of it is stored, or nothing.
 """
 
@@ -30,7 +30,6 @@ from resolver.model import (
     E164,
     STATE_REFUSALS,
     CarrierName,
-    Decision,
     Message,
     MessageId,
     Refusal,
@@ -118,7 +117,7 @@ class Outbound:
         self._hold_ms_max = hold_ms_max
         self._find_operator = find_operator
         self._accepted, self._refused, self._binding = accepted, refused, binding
-        self._is_overloaded = is_overloaded
+        self.is_overloaded = is_overloaded
         self._pending: dict[CarrierName, int] = {}  # claims being committed, by carrier: their places are taken
 
     async def submit(self, submission: Submission) -> Answer:
@@ -128,17 +127,17 @@ class Outbound:
         if refusal is not None:
             self._refused.add(refusal.code)
             raise NotAccepted(refusal.code, refusal.detail)
-        self._check_sender(request)
+        self.check_sender(request)
         recipients, invalid, duplicates = await self._check_recipients(submission.destinations)
         if not recipients:
             raise NotAccepted(invalid[0].refusal.code, _all_invalid(invalid))
         await self._wait_until_ready(len(recipients))
-        self._check_sender(request)  # it may have been deleted meanwhile
+        self.check_sender(request)  # it may have been deleted meanwhile
         request.request_id = RequestId(self._ids.new())
         request.segments, request.accepted_ms = measure(request.text).segments, self._clock.now_ms()
-        batch = _Batch(self, request)
+        batch = Batch(self)
         try:
-            self._decide(batch, recipients, invalid, refuse_now=submission.refuse_now)
+            self._decide(batch, request, recipients, invalid, refuse_now=submission.refuse_now)
             answer = Answer(request.segments, batch.stored, batch.refused, invalid, duplicates)
             if not batch.stored:
                 if not batch.refused:
@@ -159,8 +158,8 @@ class Outbound:
             raise JournalUnavailable("the request was not stored")
         return answer
 
-    def _check_sender(self, request: Request) -> None:
-        """The powerpack, or the number that is named, must be the account's."""
+    def check_sender(self, request: Request) -> None:
+        """The powerpack, or the number that is named, must be the account's. Raises NotAccepted."""
         if request.source:
             numbers = self._pools.numbers
             number = numbers.get(request.source) or numbers.get(E164(request.source.removeprefix("+")))
@@ -175,9 +174,8 @@ class Outbound:
     async def _check_recipients(self, destinations: Sequence[str]) -> tuple[list[E164], list[Invalid], list[E164]]:
         """Which recipients there are, each once; which are none; which were named more than once."""
         if len(destinations) == 1:
-            checked = check_recipient(destinations[0], self._allowed_countries)
+            checked = self.check_recipient(destinations[0])
             if isinstance(checked, Refusal):
-                self._refused.add(checked.code)
                 return [], [Invalid(destinations[0], checked)], []
             return [checked], [], []
         counts = dict.fromkeys(destinations, 0)
@@ -190,56 +188,68 @@ class Outbound:
         for place, (written, count) in enumerate(counts.items()):
             if place % CHECKED_IN_A_ROW == CHECKED_IN_A_ROW - 1:
                 await asyncio.sleep(0)
-            checked = check_recipient(written, self._allowed_countries)
+            checked = self.check_recipient(written)
             if isinstance(checked, Refusal):
-                self._refused.add(checked.code)
                 invalid.append(Invalid(written, checked))
             else:
                 recipients[checked] = recipients.get(checked, 0) + count
         return list(recipients), invalid, [each for each, count in recipients.items() if count > 1]
 
+    def check_recipient(self, written: str) -> E164 | Refusal:
+        """Say who it is, or why he may not be written to."""
+        checked = check_recipient(written, self._allowed_countries)
+        if isinstance(checked, Refusal):
+            self._refused.add(checked.code)
+        return checked
+
     async def _wait_until_ready(self, count: int) -> None:
         """Refuse before deciding: a request that cannot be stored must not move anything."""
-        if self._is_overloaded() or self._resolver.waiting + count > self._resolver.waiting_max:
+        if self.is_overloaded() or self._resolver.waiting + count > self._resolver.waiting_max:
             raise NotAccepted("overloaded")
         if not self._journal.ready and not await self._journal.wait_ready(self._hold_ms_max):
             raise JournalUnavailable("the database is away")
 
     # -- deciding: no await from here to the journal --------------------------------------------------------------
 
-    def _decide(self, batch: _Batch, recipients: Sequence[E164], invalid: list[Invalid], *, refuse_now: bool) -> None:
+    def _decide(
+        self, batch: Batch, request: Request, recipients: Sequence[E164], invalid: list[Invalid], *, refuse_now: bool
+    ) -> None:
         """One recipient after another, each knowing what those before it took."""
-        request, entry, now_ms = batch.request, batch.entry, batch.request.accepted_ms
-        resolver, new_id, chance, find_operator = self._resolver, self._ids.new, self._chance, self._find_operator
         for line, recipient in enumerate(recipients):
-            operator = find_operator(recipient)
-            decided = resolver.decide(request, recipient, now_ms=now_ms, chance=chance(), operator=operator)
-            if isinstance(decided, Decision):
-                message_id = MessageId(new_id())
-                message = resolver.apply(request, recipient, decided, message_id, now_ms=now_ms, operator=operator)
-                batch.messages.append(message)
-                batch.stored.append(Outcome(message_id, recipient, decided))
-                entry.messages.append(decided_row(message, line, decided))
-                if request.callback_url:
-                    self._facts.record_accepted(entry, message)
-                self._accepted.add(decided.tier)
-                if decided.window and self._binding is not None:
-                    self._binding.add(decided.window)
-                continue
-            self._refused.add(decided.code)
-            if decided.code not in STATE_REFUSALS:
+            decided = self.decide(batch, request, recipient, line)
+            if not isinstance(decided, Refusal):
+                batch.stored.append(decided)
+            elif decided.code not in STATE_REFUSALS:
                 invalid.append(Invalid(recipient, decided))
             elif refuse_now:
                 batch.refused.append(Outcome(MessageId(""), recipient, decided))
             else:
-                self._store_failed(batch, recipient, line, decided)
+                self._store_failed(batch, request, recipient, line, decided)
         if batch.stored:
-            entry.bodies.append(body_row(request))
-            self._claim(batch, now_ms)
+            batch.entry.bodies.append(body_row(request))
+            self.claim(batch, request.accepted_ms)
 
-    def _store_failed(self, batch: _Batch, recipient: E164, line: int, refusal: Refusal) -> None:
+    def decide(self, batch: Batch, request: Request, recipient: E164, line: int) -> Outcome | Refusal:
+        """Decide one message and, unless it is refused, take it in: memory, the batch, its rows."""
+        now_ms = request.accepted_ms
+        operator = self._find_operator(recipient)
+        decided = self._resolver.decide(request, recipient, now_ms=now_ms, chance=self._chance(), operator=operator)
+        if isinstance(decided, Refusal):
+            self._refused.add(decided.code)
+            return decided
+        message_id = MessageId(self._ids.new())
+        message = self._resolver.apply(request, recipient, decided, message_id, now_ms=now_ms, operator=operator)
+        batch.messages.append(message)
+        batch.entry.messages.append(decided_row(message, line, decided))
+        if request.callback_url:
+            self._facts.record_accepted(batch.entry, message)
+        self._accepted.add(decided.tier)
+        if decided.window and self._binding is not None:
+            self._binding.add(decided.window)
+        return Outcome(message_id, recipient, decided)
+
+    def _store_failed(self, batch: Batch, request: Request, recipient: E164, line: int, refusal: Refusal) -> None:
         """Keep a state refusal as a message that failed, as Plivo's clients expect: one id for each recipient."""
-        request = batch.request
         message_id = MessageId(self._ids.new())
         expires_ms = request.accepted_ms + request.validity_ms
         message = Message(message_id, request, recipient, request.source or NO_NUMBER, Tier.NONE, expires_ms)
@@ -249,7 +259,7 @@ class Outbound:
             batch.entry, message, FactKind.REFUSED, code=REFUSAL_CODES[refusal.code], detail=refusal.code
         )
 
-    def _claim(self, batch: _Batch, now_ms: int) -> None:
+    def claim(self, batch: Batch, now_ms: int) -> None:
         """Let what may leave at once be claimed in the transaction of its own decision."""
         if not batch.messages:
             return
@@ -272,8 +282,8 @@ class Outbound:
 
     # -- the truth about an entry ---------------------------------------------------------------------------------
 
-    def settled(self, batch: _Batch, settled: Settled) -> None:
-        """The truth about an entry, in the loop turn in which it is known; see `_Batch.settle`."""
+    def settled(self, batch: Batch, settled: Settled) -> None:
+        """The truth about an entry, in the loop turn in which it is known; see `Batch.settle`."""
         for carrier, claims in batch.claims.items():
             self._pending[carrier] -= len(claims)
         if settled is Settled.COMMITTED:
@@ -300,14 +310,13 @@ class Outbound:
             lane.wake()
 
 
-class _Batch:
-    """One request on its way into the journal, and what memory has taken for it."""
+class Batch:
+    """An entry on its way into the journal, and what memory has taken for it."""
 
-    __slots__ = ("_outbound", "claims", "entry", "messages", "refused", "request", "stored")
+    __slots__ = ("_outbound", "claims", "entry", "messages", "refused", "stored")
 
-    def __init__(self, outbound: Outbound, request: Request) -> None:
+    def __init__(self, outbound: Outbound) -> None:
         self._outbound = outbound
-        self.request = request
         self.entry = Entry()
         self.messages: list[Message] = []
         self.claims: dict[CarrierName, list[Message]] = {}

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from resolver.model import E164, Decision, MessageId, Refusal, Request
-from storage.records import IdempotencyRow
+from storage.bulks import BulkMessage
+from storage.records import IdempotencyRow, Settled, StretchRow
 
 
 class Submission(NamedTuple):
@@ -52,6 +53,39 @@ class NotAccepted(Exception):
     def __init__(self, code: str, detail: str = "") -> None:
         super().__init__(detail or code)
         self.code, self.detail = code, detail
+
+
+class BulkLine(NamedTuple):
+    """One message of a bulk. Lines that differ in their recipient alone may share the request."""
+
+    line: int  # from 1
+    request: Request
+    recipient: E164
+
+
+class RefusedLine(NamedTuple):
+    """A line of which nothing is stored but this."""
+
+    line: int
+    code: str
+    error: str  # "" for the code's own text
+    retry_at_ms: int = 0  # 0: nobody knows
+
+
+class StretchAnswer(NamedTuple):
+    """What became of the lines of a stretch, both in order."""
+
+    stored: list[BulkMessage]
+    refused: list[RefusedLine]
+
+
+class Stretch(NamedTuple):
+    """Lines that are to be stored together. Whoever accepts them fills in the requests as for a Submission."""
+
+    lines: Sequence[BulkLine]
+    requests: Sequence[Request]  # of the lines, each once
+    keep: Callable[[StretchAnswer], tuple[StretchRow, IdempotencyRow | None]]  # stored in the same transaction
+    on_settled: Callable[[Settled], None]  # the truth, also when nobody waits any more
 
 
 class KeyTaken(Exception):

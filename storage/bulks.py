@@ -6,7 +6,6 @@ what was answered, or would have been, and a stream that was cut can be repeated
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
 from resolver.model import E164, AccountId, MessageId
@@ -35,27 +34,18 @@ class BulkArchive:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def stretches(self, account_id: AccountId, bulk_id: BulkId) -> AsyncIterator[StretchRow]:
-        """A bulk's stretches in order; none for a bulk the account does not have. No connection is held between two."""
-        next_line = 1
-        while True:
-            async with self._database.side() as connection:
-                records = await connection.fetch(
-                    QUERIES["list_stretches"], bulk_id, account_id, next_line, PAGE_STRETCHES
-                )
-            for record in records:
-                row = StretchRow._make(record)
-                yield row
-                next_line = row.first_line + row.lines
-            if len(records) < PAGE_STRETCHES:
-                return
+    async def page(self, account_id: AccountId, bulk_id: BulkId, *, from_line: int) -> list[StretchRow]:
+        """Some stretches in order, from line `from_line` on; none at the end, and none of another account's bulk."""
+        async with self._database.side() as connection:
+            records = await connection.fetch(QUERIES["list_stretches"], bulk_id, account_id, from_line, PAGE_STRETCHES)
+        return [StretchRow._make(record) for record in records]
 
-    async def messages(self, stretch: StretchRow) -> Mapping[int, BulkMessage]:
-        """The accepted lines of a stretch: line → message."""
+    async def messages(self, stretch: StretchRow) -> list[BulkMessage]:
+        """The accepted lines of a stretch, in order."""
         if stretch.first_id is None or stretch.last_id is None:
-            return {}
+            return []
         async with self._database.side() as connection:
             records = await connection.fetch(
                 QUERIES["list_stretch_messages"], stretch.account_id, stretch.first_id, stretch.last_id
             )
-        return {record["line"]: BulkMessage._make(record) for record in records}
+        return [BulkMessage._make(record) for record in records]

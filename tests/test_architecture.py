@@ -109,6 +109,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.submissions
     gateway.rows
     gateway.outbound
+    gateway.bulks
     gateway.inbound
     gateway.pressure
     gateway.api.errors
@@ -118,14 +119,19 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.call
     gateway.api.streams
     gateway.api.arguments
+    gateway.api.lines
     gateway.api.router
     gateway.api.connections
     gateway.api.middleware
     gateway.api.shapes_message
     gateway.api.shapes_powerpack
     gateway.api.idempotency
+    gateway.api.requests
     gateway.api.sending
     gateway.api.shapes_stored
+    gateway.api.shapes_bulk
+    gateway.api.bulk_run
+    gateway.api.bulk
     gateway.api.messages
     gateway.api.powerpacks
     gateway.api.numberpool

@@ -100,6 +100,8 @@ class BodyStream(Protocol):
 
     async def __anext__(self) -> bytes: ...
 
+    def at_hand(self) -> bytes: ...
+
 
 class Call:
     """One request: who calls, what the path named, the whole body. A handler gets it and gives an answer.

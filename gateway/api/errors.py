@@ -30,13 +30,16 @@ ERRORS: Final[Mapping[str, Kind]] = {
     "body_timeout": Kind(408, "the request's body did not arrive in time"),
     "body_too_large": Kind(413, "the request's body is too large"),
     "unsupported_encoding": Kind(415, "request bodies with a Content-Encoding are not taken; send plain JSON"),
-    "unsupported_media_type": Kind(415, "forms are not taken; send JSON with Content-Type: application/json"),
+    "unsupported_media_type": Kind(415, "forms are not taken; send application/json, or application/x-ndjson of lines"),
     "too_many_requests": Kind(429, "too many requests", 1),
     # parameters
     "invalid_json": Kind(400, "invalid json data sent in raw POST"),
     "missing_parameter": Kind(400, "a parameter is missing"),
     "invalid_parameter": Kind(400, "a parameter has a value it may not have"),
     "invalid_url": Kind(400, "this URL may not be called"),
+    "empty_stream": Kind(400, "the stream holds no line"),
+    "line_too_long": Kind(400, "the line is longer than 65536 bytes"),
+    "several_recipients": Kind(400, "a line is one message to one recipient, and dst names several"),
     "invalid_data": Kind(400, "the database refused a value of this request"),
     "too_many_recipients": Kind(413, "more recipients than one request may have"),
     # sending
@@ -60,6 +63,7 @@ ERRORS: Final[Mapping[str, Kind]] = {
     # our trouble
     "internal": Kind(500, "server error"),
     "overloaded": Kind(503, "more is under way than can be taken; try again", 1),
+    "stopping": Kind(503, "the gateway is stopping; go on with the one that follows", 1),
     "storage_unavailable": Kind(503, "the database is away; nothing was stored; try again", 1),
     "outcome_unknown": Kind(503, "it may be stored, or not; repeat it with the same Idempotency-Key", 1),
 }

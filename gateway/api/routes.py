@@ -9,6 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.api.account import Accounts
+from gateway.api.bulk import Bulk
 from gateway.api.call import Call, Handler
 from gateway.api.errors import api_error
 from gateway.api.messages import Messages
@@ -18,6 +19,7 @@ from gateway.api.powerpacks import Powerpacks
 from gateway.api.resolve import Resolve
 from gateway.api.router import Access, Route
 from gateway.api.sending import Sending
+from gateway.api.streams import streamed
 
 ACCOUNT: Final = "/v1/Account/{auth_id}/"
 MESSAGE: Final = ACCOUNT + "Message/"
@@ -25,8 +27,6 @@ POWERPACK: Final = ACCOUNT + "Powerpack/"
 POOL: Final = ACCOUNT + "NumberPool/{pool_uuid}/"
 
 LATER: Final = (
-    ("POST", MESSAGE + "Bulk/", "bulk sending (NDJSON)"),
-    ("GET", MESSAGE + "Bulk/{bulk_id}/", "bulk sending (NDJSON)"),
     ("DELETE", MESSAGE, "cancelling many messages at once"),
     ("GET", MESSAGE + "{message_uuid}/Media/", "media"),
     ("DELETE", MESSAGE + "{message_uuid}/Media/", "media"),
@@ -53,6 +53,7 @@ LATER: Final = (
 def account_routes(
     *,
     sending: Sending,
+    bulk: Bulk,
     messages: Messages,
     powerpacks: Powerpacks,
     numbers: NumberPool,
@@ -87,8 +88,12 @@ def account_routes(
         ]
     table += [(method, path, _later(what)) for method, path, what in LATER]
     routes = [Route(method, path, Access.ACCOUNT, _bounded(handler)) for method, path, handler in table]
-    send = Route("POST", MESSAGE, Access.ACCOUNT, sending.post, adds=True)  # `submit` has its own deadlines
-    return [send, *routes]
+    return [  # these have deadlines of their own
+        Route("POST", MESSAGE, Access.ACCOUNT, sending.post, adds=True),
+        Route("POST", MESSAGE + "Bulk/", Access.ACCOUNT, bulk.post, streamed),
+        Route("GET", MESSAGE + "Bulk/{bulk_id}/", Access.ACCOUNT, bulk.get, streamed),
+        *routes,
+    ]
 
 
 def _bounded(handler: Handler) -> Handler:

@@ -7,30 +7,19 @@ from typing import Final
 
 from gateway.api.call import Call, Reply
 from gateway.api.errors import ERRORS, REFUSED_STATUS, ApiError, api_error
-from gateway.api.idempotency import KEPT_STATUS, Keys, hash_request, read_key
+from gateway.api.idempotency import KEPT_STATUS, Keys, hash_request, read_key, replayed
+from gateway.api.requests import RequestReader
 from gateway.api.shapes_message import (
     check_not_to_itself,
     read_destinations,
-    read_log,
-    read_method,
-    read_on_unknown,
-    read_patience_ms,
-    read_priority,
-    read_reference,
     read_send,
-    read_source,
-    read_validity_ms,
     render_accepted,
     render_refused,
 )
 from gateway.clock import Clock
-from gateway.guard import GuardPolicy, check_url
 from gateway.submissions import Answer, KeyTaken, NotAccepted, Submission, Submit
-from resolver.model import PowerpackId, Refusal, RefusalCode, Request, RequestId, Service
+from resolver.model import Refusal, RefusalCode
 from storage.records import IdempotencyRow, StorageError
-
-URLS_MAX: Final = 1_000
-"""Checked callback addresses remembered; an account has a few, and checking one costs 15 µs."""
 
 REFUSE_NOW: Final = "refuse-now"
 
@@ -38,12 +27,11 @@ REFUSE_NOW: Final = "refuse-now"
 class Sending:
     """Accepts messages by calling `submit`."""
 
-    def __init__(self, submit: Submit, keys: Keys, *, clock: Clock, policy: GuardPolicy) -> None:
+    def __init__(self, submit: Submit, keys: Keys, requests: RequestReader, *, clock: Clock) -> None:
         self._submit = submit
         self._keys = keys
+        self._requests = requests
         self._clock = clock
-        self._policy = policy
-        self._urls: dict[str, str] = {}
 
     async def post(self, call: Call) -> Reply:
         key = read_key(call)
@@ -56,7 +44,7 @@ class Sending:
                 kept = await self._keys.find(call.account_id, key, body_hash)
             except StorageError:  # only asked to save work: the key's own row decides, and `submit` waits for a restart
                 kept = None
-            return kept or await self._submit_once(call, submission, key, body_hash)
+            return replayed(kept) if kept is not None else await self._submit_once(call, submission, key, body_hash)
 
     async def _submit_once(self, call: Call, submission: Submission, key: str, body_hash: bytes) -> Reply:
         """Submit with the answer's row in the same transaction; the bytes that are kept are those that are sent."""
@@ -71,7 +59,7 @@ class Sending:
             kept = await self._keys.find(call.account_id, key, body_hash)
             if kept is None:  # it was stored and is gone: nobody can say what it answered
                 raise api_error("idempotency_key_running") from None
-            return kept
+            return replayed(kept)
         return self._reply(call, answer)
 
     async def _submitted(self, submission: Submission) -> Answer:
@@ -91,40 +79,11 @@ class Sending:
         """The body, the headers and the sender, as a submission. Raises ApiError."""
         send = read_send(call.body)
         prefer = call.request.headers.get("Prefer")
-        request = Request(
-            RequestId(""),
-            call.account_id,
-            PowerpackId((send.powerpack_uuid or "").strip().lower()),
-            send.text or "",
-            0,
-            Service.SMS,
-            read_priority(send),
-            read_patience_ms(send),
-            read_validity_ms(send),
-            read_on_unknown(send),
-            read_reference(send),
-            self._read_url(send.url) if send.url else "",
-            read_method(send),
-            read_log(send),
-            call.request.remote or "",
-        )
+        request = self._requests.read(send, call.account_id, call.request.remote or "")
         destinations = read_destinations(send.dst)
-        if send.src:
-            request.source = read_source(send.src)
+        if request.source:
             check_not_to_itself(request.source, destinations)
         return Submission(request, destinations, prefer is not None and wants_refusal(prefer))
-
-    def _read_url(self, url: str) -> str:
-        known = self._urls.get(url)
-        if known is not None:
-            return known
-        checked = check_url(url, self._policy)
-        if isinstance(checked, str):
-            raise api_error("invalid_url", f"url: {checked}")
-        if len(self._urls) >= URLS_MAX:
-            self._urls.clear()
-        self._urls[url] = checked.text
-        return checked.text
 
 
 def wants_refusal(prefer: str) -> bool:

@@ -71,14 +71,25 @@ def read_send(body: bytes) -> SendBody:
 
     Raises ApiError. About 1 µs.
     """
+    send = decode_send(body)
+    check_send(send)
+    return send
+
+
+def decode_send(body: bytes) -> SendBody:
+    """Read a message's JSON. Raises ApiError."""
     try:
-        send = _decode(body)
+        return _decode(body)
     except msgspec.ValidationError as error:
         if "$" in str(error):  # it names a key; else the whole is no object
             raise api_error("invalid_parameter", str(error)) from error
         raise bad_json(body, str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise bad_json(body, str(error)) from error
+
+
+def check_send(send: SendBody) -> None:
+    """Refuse what cannot be sent, in the order a caller would mend it. Raises ApiError."""
     send.powerpack_uuid = send.powerpack_uuid or send.powerpack_uuid_of_php
     if bool(send.src) is bool(send.powerpack_uuid):
         raise api_error("src_or_powerpack", BOTH if send.src else "")
@@ -94,7 +105,6 @@ def read_send(body: bytes) -> SendBody:
         raise missing("dst")
     if send.text is None:
         raise missing("text")
-    return send
 
 
 def read_source(src: str | int) -> E164:

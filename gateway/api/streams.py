@@ -57,20 +57,26 @@ class Stream:
         return self
 
     async def __anext__(self) -> bytes:
-        if self.is_draining:
-            raise StreamEnded(DRAINING)
-        content = self.request.content
+        chunk = self.at_hand()
+        if chunk:
+            return chunk
         try:
-            chunk = content.read_nowait(CHUNK_BYTES_MAX)
-            if not chunk and not content.is_eof():
+            if not self.request.content.is_eof():
                 chunk = await self._next_to_come()
-        except web.RequestPayloadError as error:
-            raise StreamEnded(MISFRAMED) from error
-        except (ConnectionError, RuntimeError) as error:  # RuntimeError: aiohttp's, for a connection that is gone
-            raise StreamEnded(CUT) from error
+        except Exception as error:
+            raise _ended(error) from error
         if not chunk:
             raise StopAsyncIteration
         return chunk
+
+    def at_hand(self) -> bytes:
+        """The next chunk if it has come already, else b"". Raises StreamEnded."""
+        if self.is_draining:
+            raise StreamEnded(DRAINING)
+        try:
+            return self.request.content.read_nowait(CHUNK_BYTES_MAX)
+        except Exception as error:
+            raise _ended(error) from error
 
     async def _next_to_come(self) -> bytes:
         """What comes next, b"" at the end. Raises StreamEnded at `drain` and after `idle_s`."""
@@ -214,6 +220,15 @@ class StreamReply(Reply):
         self.force_close()
         if stream.request.transport is not None:
             stream.request.transport.abort()
+
+
+def _ended(error: Exception) -> Exception:
+    """What an exception of aiohttp's reader means; itself where it means nothing of the kind."""
+    if isinstance(error, web.RequestPayloadError):
+        return StreamEnded(MISFRAMED)
+    if isinstance(error, ConnectionError | RuntimeError):  # RuntimeError: for a connection that is gone
+        return StreamEnded(CUT)
+    return error
 
 
 class _Watch:

@@ -6,20 +6,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gateway.api.account import Accounts
+from gateway.api.bulk import Bulk
 from gateway.api.idempotency import Keys
 from gateway.api.messages import Messages
 from gateway.api.middleware import Front
 from gateway.api.numberpool import NumberPool
 from gateway.api.powerpacks import Powerpacks
+from gateway.api.requests import RequestReader
 from gateway.api.resolve import Resolve
 from gateway.api.router import Router
 from gateway.api.routes import account_routes
 from gateway.api.sending import Sending
+from gateway.bulks import Bulks
 from gateway.guard import GuardPolicy
 from gateway.settings import LimitsSettings, ServerSettings
-from resolver.model import AccountId, MessageId
+from resolver.model import E164, AccountId, MessageId
+from storage.bulks import BulkMessage
 from storage.history import StoredMessage
 from storage.messages import MessageFilters, MessagePage
+from storage.records import BulkId, StretchRow
 from tests.fakes.accept_floor import AcceptFloor, AcceptJournal
 from tests.fakes.api_client import Client, serving
 
@@ -59,16 +64,45 @@ class MemoryArchive:
         return MessagePage(found[offset : offset + limit], len(found))
 
 
+class MemoryBulks:
+    """What was committed of bulks, as `BulkArchive` gives it."""
+
+    def __init__(self, journal: AcceptJournal) -> None:
+        self._journal = journal
+
+    async def page(self, account_id: AccountId, bulk_id: BulkId, *, from_line: int) -> list[StretchRow]:
+        rows = [entry.stretch for entry in self._journal.committed if entry.stretch is not None]
+        found = [row for row in rows if row.bulk_id == bulk_id and row.account_id == account_id]
+        return sorted(row for row in found if row.first_line >= from_line)[:2]
+
+    async def messages(self, stretch: StretchRow) -> list[BulkMessage]:
+        (entry,) = (entry for entry in self._journal.committed if entry.stretch is stretch)
+        return [
+            BulkMessage(
+                row.line, row.message_id, row.number or E164(""), row.tier, row.segments, row.forecast_ms,
+                row.binding_window,
+            )
+            for row in entry.messages
+        ]  # fmt: skip
+
+
 class ApiFloor(AcceptFloor):
     """`serve` it in a running loop; its journal commits at once."""
 
-    def __init__(self, *, numbers: int = 2, places: int = 0) -> None:
+    def __init__(self, *, numbers: int = 2, places: int = 0, stream_idle_ms: int = 30_000) -> None:
         super().__init__(numbers=numbers, places=places, commit_ms=0)
         self.archive = MemoryArchive(self.journal)
         countries = frozenset({"US", "CA"})
+        keys, requests = Keys(self.journal.find_answer), RequestReader(GuardPolicy())
+        self.bulks = Bulks(
+            self.outbound, self.resolver, self.facts, self.journal, clock=self.clock, ids=self.ids, rows_max=10_000,
+            commit_wait_ms_max=1_000,
+        )  # fmt: skip
         self.routes = account_routes(
-            sending=Sending(
-                self.outbound.submit, Keys(self.journal.find_answer), clock=self.clock, policy=GuardPolicy()
+            sending=Sending(self.outbound.submit, keys, requests, clock=self.clock),
+            bulk=Bulk(
+                self.bulks, MemoryBulks(self.journal), keys, requests, clock=self.clock, ids=self.ids,
+                wait_ms_max=500,
             ),
             messages=Messages(self.archive, self.resolver, self.facts, clock=self.clock),
             powerpacks=Powerpacks(self.pools, clock=self.clock, ids=self.ids),
@@ -81,7 +115,8 @@ class ApiFloor(AcceptFloor):
         )  # fmt: skip
         self.front = Front(
             Router(self.routes), self.pools.accounts,
-            clock=self.clock, ids=self.ids, server=ServerSettings(), limits=LimitsSettings(),
+            clock=self.clock, ids=self.ids, server=ServerSettings(stream_idle_ms=stream_idle_ms),
+            limits=LimitsSettings(),
         )  # fmt: skip
 
     @asynccontextmanager

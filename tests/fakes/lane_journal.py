@@ -32,6 +32,8 @@ class LaneJournal:
         self.ready = True
         self.owns_epoch = True
         self.full = False
+        self.waiting_rows = 0
+        self.commit_wait_ms: dict[str, float] = {}
         self.went_away_ms: int | None = None
         self.verdicts: deque[Settled] = deque()
         self.answers_late = False  # the caller's future ends as unknown, and the truth comes a second later
@@ -47,6 +49,9 @@ class LaneJournal:
 
     def away_ms(self, now_ms: int) -> int:
         return 0 if self.went_away_ms is None else now_ms - self.went_away_ms
+
+    def wait_ms(self, account_id: str) -> float:
+        return self.commit_wait_ms.get(account_id, 0)
 
     def append(self, entry: Entry, on_settled: OnSettled | None = None) -> asyncio.Future[Settled]:
         if not self.owns_epoch:

@@ -6,19 +6,23 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import orjson
 import pytest
 
 from gateway.api.account import Accounts
+from gateway.api.bulk import Bulk
 from gateway.api.idempotency import Keys
 from gateway.api.messages import Messages
 from gateway.api.middleware import Front
 from gateway.api.numberpool import NumberPool
 from gateway.api.powerpacks import Powerpacks
+from gateway.api.requests import RequestReader
 from gateway.api.resolve import Resolve
 from gateway.api.router import Router
 from gateway.api.routes import account_routes
 from gateway.api.sending import Sending
 from gateway.api.shapes_message import render_callback
+from gateway.bulks import Bulks
 from gateway.clock import SystemClock, SystemIds, seeded_chance
 from gateway.facts import Facts
 from gateway.guard import GuardPolicy
@@ -39,6 +43,7 @@ from resolver.model import (
     Request,
     RequestId,
 )
+from storage.bulks import BulkArchive
 from storage.catalog import Catalog
 from storage.database import Database
 from storage.journal import Journal
@@ -78,11 +83,18 @@ class Stack:
         )  # fmt: skip
         archive = MessageArchive(database)
         self.archive = archive
+        keys, requests = Keys(archive.find_answer), RequestReader(GuardPolicy())
+        bulks = Bulks(
+            self.outbound, self.resolver, self.facts, journal, clock=self.clock, ids=self.ids, rows_max=10_000,
+            commit_wait_ms_max=1_000,
+        )  # fmt: skip
         self.front = Front(
             Router(
                 account_routes(
-                    sending=Sending(
-                        self.outbound.submit, Keys(archive.find_answer), clock=self.clock, policy=GuardPolicy()
+                    sending=Sending(self.outbound.submit, keys, requests, clock=self.clock),
+                    bulk=Bulk(
+                        bulks, BulkArchive(database), keys, requests, clock=self.clock, ids=self.ids,
+                        wait_ms_max=5_000,
                     ),
                     messages=Messages(archive, self.resolver, self.facts, clock=self.clock),
                     powerpacks=Powerpacks(self.pools, clock=self.clock, ids=self.ids),
@@ -161,6 +173,19 @@ class Api:
     async def send(self, method: str, rest: str, body: object = None, **headers: str) -> Got:
         path = rest if rest.startswith("/") else self._stack.path(rest)
         return await self._client.send(method, path, body, headers=headers, authorization=self._stack.authorization)
+
+    async def stream(self, rest: str, raw: bytes, key: str) -> Got:
+        """POST lines."""
+        headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": key}
+        return await self._client.send(
+            "POST", self._stack.path(rest), raw=raw, headers=headers, authorization=self._stack.authorization
+        )
+
+    async def read(self, rest: str) -> bytes:
+        """The body of an answer that is no JSON."""
+        path, authorization = self._stack.path(rest), self._stack.authorization
+        head = f"GET {path} HTTP/1.0\r\nHost: a\r\nAuthorization: {authorization}\r\n\r\n"
+        return (await self._client.raw(head.encode())).partition(b"\r\n\r\n")[2]
 
 
 @asynccontextmanager
@@ -284,13 +309,36 @@ async def test_two_processes_with_one_key_store_it_once(database: Database) -> N
 
 
 def _second_front(stack: Stack) -> Front:
-    sending = Sending(stack.outbound.submit, Keys(stack.archive.find_answer), clock=stack.clock, policy=GuardPolicy())
+    requests = RequestReader(GuardPolicy())
+    sending = Sending(stack.outbound.submit, Keys(stack.archive.find_answer), requests, clock=stack.clock)
     routes = [each for each in stack.front._router.routes if each.method != "POST"]
     (post,) = [each for each in stack.front._router.routes if each.method == "POST" and each.path.endswith("/Message/")]
     return Front(
         Router([*routes, post._replace(handler=sending.post)]), stack.pools.accounts,
         clock=stack.clock, ids=stack.ids, server=ServerSettings(), limits=LimitsSettings(),
     )  # fmt: skip
+
+
+# --- Bulks ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_bulk_is_stored_once_listed_and_readable_message_by_message(database: Database) -> None:
+    async with running(database) as (stack, api):
+        lines = [orjson.dumps({"dst": f"+1415556{place:04d}", "text": f"Hello {place % 3}"}) for place in range(1_200)]
+        body = b"\n".join([*lines, b"no json", b""])
+        path = f"Message/Bulk/?powerpack_uuid={stack.powerpack_id}"
+        first, again = [await api.stream(path, body, "k") for _ in range(2)]
+        answer = await api.read(f"Message/Bulk/{first.body['bulk_id']}/")
+        listed = [orjson.loads(each) for each in answer.splitlines()]
+        page = await api.send("GET", "Message/")
+        one = await api.send("GET", f"Message/{listed[700]['message_uuid']}/")
+    assert first.status == again.status == 202
+    assert (first.body["accepted"], first.body["refused"], first.body["replayed"]) == (1_200, 1, 0)
+    assert (again.body["accepted"], again.body["refused"], again.body["replayed"]) == (1_200, 1, 1_201)
+    assert [each["line"] for each in listed] == list(range(1, 1_202))
+    assert (listed[-1]["code"], len({each["message_uuid"] for each in listed[:-1]})) == ("invalid_json", 1_200)
+    assert page.body["meta"]["total_count"] == 1_200
+    assert (one.body["to_number"], one.body["from_number"]) == ("14155560700", listed[700]["from"])
 
 
 # --- Powerpacks -------------------------------------------------------------------------------------------------------

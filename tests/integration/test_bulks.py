@@ -11,7 +11,7 @@ from resolver.model import MessageId
 from storage.bulks import PAGE_STRETCHES, BulkArchive
 from storage.database import Database
 from storage.journal import Journal
-from storage.records import BulkId, Entry, Settled
+from storage.records import BulkId, Entry, Settled, StretchRow
 from tests.fakes.entries import ACCOUNT, NOW_MS, OTHER_ACCOUNT, body_row, message_row, new_id, stretch_row
 
 
@@ -46,16 +46,18 @@ async def test_a_bulk_is_read_as_it_was_stored_in_the_order_of_its_lines(databas
     archive = BulkArchive(database)
     async with Journal(database, clock=lambda: NOW_MS) as journal:
         await store(journal, *entries, stretch_entry(new_id(), 1))
-    read = [row async for row in archive.stretches(ACCOUNT, bulk_id)]
+    read: list[StretchRow] = []
+    while page := await archive.page(ACCOUNT, bulk_id, from_line=1 + 2 * len(read)):
+        assert len(page) <= PAGE_STRETCHES
+        read += page
     assert read == [entry.stretch for entry in entries]
     for entry, row in zip(entries, read, strict=True):
         (message,) = entry.messages
-        found = await archive.messages(row)
-        assert list(found) == [message.line]
-        assert found[message.line][1:4] == (message.message_id, message.number, message.tier)
-        assert found[message.line].forecast_ms == message.forecast_ms
-    assert [row async for row in archive.stretches(OTHER_ACCOUNT, bulk_id)] == []
-    assert [row async for row in archive.stretches(ACCOUNT, BulkId(new_id()))] == []
+        (found,) = await archive.messages(row)
+        assert found[:4] == (message.line, message.message_id, message.number, message.tier)
+        assert found.forecast_ms == message.forecast_ms
+    assert await archive.page(OTHER_ACCOUNT, bulk_id, from_line=1) == []
+    assert await archive.page(ACCOUNT, BulkId(new_id()), from_line=1) == []
 
 
 async def test_a_stretch_without_messages_has_none(database: Database) -> None:
@@ -63,7 +65,7 @@ async def test_a_stretch_without_messages_has_none(database: Database) -> None:
     async with Journal(database, clock=lambda: NOW_MS) as journal:
         await store(journal, Entry(messages=[message_row(message_id=MessageId(earlier))]))
     archive = BulkArchive(database)
-    assert await archive.messages(stretch_row(later, accepted=0)) == {}
+    assert await archive.messages(stretch_row(later, accepted=0)) == []
 
 
 async def test_the_same_lines_are_stored_once_whoever_tries(database: Database) -> None:
