@@ -121,6 +121,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.arguments
     gateway.api.lines
     gateway.api.router
+    gateway.api.heads
     gateway.api.connections
     gateway.api.middleware
     gateway.api.shapes_message
