@@ -28,8 +28,8 @@ from gateway.compiled import built, fingerprint, modules_in
 COMPILED = """
     resolver.model resolver.limits resolver.area_codes resolver.geography resolver.segments resolver.compliance
     resolver.windows resolver.links resolver.queues resolver.sticky resolver.preference resolver.groups resolver.pool
-    resolver.choosing resolver.trace resolver.expiries resolver.registry resolver.orphans resolver.memory
-    resolver.rebinding resolver.core
+    resolver.pausing resolver.choosing resolver.alone resolver.trace resolver.expiries resolver.registry
+    resolver.orphans resolver.memory resolver.rebinding resolver.core
     storage.records
     gateway.rows
 """.split()

@@ -105,6 +105,8 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.stores
     gateway.demo
     gateway.inventory
+    gateway.cancelling
+    gateway.carrier_orders
     gateway.pools
     gateway.submissions
     gateway.rows
