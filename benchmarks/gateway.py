@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import random
 import shutil
 import signal
 import socket
@@ -57,6 +58,12 @@ class Gateway:
             lines = (await answer.text()).splitlines()
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
+
+
+def new_recipients(chance: random.Random, count: int) -> list[str]:
+    """Recipients all over the pool's area codes."""
+    codes = list(AREA_CODES)
+    return [f"+1{chance.choice(codes)}{chance.randrange(2, 10)}{chance.randrange(10**6):06d}" for _ in range(count)]
 
 
 def free_port() -> int:
