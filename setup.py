@@ -31,7 +31,7 @@ COMPILED = """
     resolver.pausing resolver.choosing resolver.alone resolver.trace resolver.expiries resolver.registry
     resolver.orphans resolver.memory resolver.rebinding resolver.core
     storage.records
-    gateway.clock gateway.carriers.carrier gateway.awaiting gateway.facts gateway.deposits gateway.pace gateway.attempts
+    gateway.carriers.carrier gateway.awaiting gateway.facts gateway.deposits gateway.pace gateway.attempts
     gateway.departures gateway.hands gateway.claims gateway.lanes gateway.rows gateway.inbound
 """.split()
 

@@ -73,7 +73,9 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def gateway(*, numbers: int, handed_per_s: int, carrier: str = "", settings: str = "") -> AsyncIterator[Gateway]:
+async def gateway(
+    *, numbers: int, handed_per_s: int, places: int = 500, carrier: str = "", settings: str = ""
+) -> AsyncIterator[Gateway]:
     """A gateway with `numbers` long codes whose lane hands over at most `handed_per_s`; stopped and removed after.
 
     `carrier` holds more lines for the carrier's table of its settings file, `settings` more tables.
@@ -83,7 +85,7 @@ async def gateway(*, numbers: int, handed_per_s: int, carrier: str = "", setting
         account_id, token = await _fill(data, numbers)
         config = data / "sendpool.toml"
         config.write_text(
-            f'[carriers.{CARRIER}]\nkind = "simulated"\nsegments_per_s = {max(1, handed_per_s)}\nplaces = 500\n'
+            f'[carriers.{CARRIER}]\nkind = "simulated"\nsegments_per_s = {max(1, handed_per_s)}\nplaces = {places}\n'
             f'{carrier}\n[limits]\ncountries = ["US", "CA"]\n[log]\nlevel = "warning"\n{settings}\n'
         )
         port = free_port()

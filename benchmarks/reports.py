@@ -20,7 +20,8 @@ from collections.abc import Iterator
 import orjson
 
 from benchmarks.gateway import CARRIER, POWERPACK, Gateway, cpu_seconds, free_port, gateway, new_recipients
-from benchmarks.wire import read_answer, request_bytes
+from benchmarks.peer import Peer
+from benchmarks.wire import request_bytes
 from gateway.compiled import program
 
 SECRET = "benchmark"
@@ -31,29 +32,9 @@ AWAITING = "gateway_awaiting_messages"
 WAIT_S_MAX = 60
 
 
-class Peer:
-    """One kept connection to the gateway."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-
-    async def ask(self, request: bytes, *, status: int) -> bytes:
-        """Send a request, and give the answer's body; anything but `status` ends the benchmark."""
-        self._writer.write(request)
-        buffer = b""
-        while (answer := read_answer(buffer)) is None:
-            received = await self._reader.read(1 << 16)
-            if not received:
-                raise SystemExit("the gateway hung up")
-            buffer += received
-        if answer.status != status:
-            raise SystemExit(f"{answer.status}: {answer.body[:200]!r}")
-        return answer.body
-
-
 async def fill(target: Gateway, count: int, callback_url: str) -> list[str]:
     """Accept `count` messages and wait until all of them were handed over; their ids."""
-    peer = Peer(*await asyncio.open_connection("127.0.0.1", target.port))
+    peer = await Peer.connect(target.port)
     chance = random.Random(1)
     ids: list[str] = []
     while len(ids) < count:
@@ -93,7 +74,7 @@ async def report(target: Gateway, requests: list[bytes], connections: int) -> No
     waiting = iter(requests)
 
     async def work() -> None:
-        peer = Peer(*await asyncio.open_connection("127.0.0.1", target.port))
+        peer = await Peer.connect(target.port)
         for request in waiting:
             await peer.ask(request, status=200)
 
