@@ -123,7 +123,6 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.arguments
     gateway.api.lines
     gateway.api.router
-    gateway.api.heads
     gateway.api.connections
     gateway.api.middleware
     gateway.api.shapes_message
@@ -140,6 +139,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.numberpool
     gateway.api.resolve
     gateway.api.replays
+    gateway.api.report_stream
     gateway.api.reports
     gateway.api.account
     gateway.api.around

@@ -112,21 +112,6 @@ async def test_an_account_that_was_shut_out_is_refused_from_the_next_request_on(
         assert (await api.get("")).status == 401
 
 
-async def test_a_token_that_was_changed_is_refused_from_the_next_request_on() -> None:
-    accounts = dict(ACCOUNTS)
-    made = Front(
-        Router([Route("GET", PATH, Access.ACCOUNT, echo)]), accounts,
-        clock=SystemClock(), ids=SystemIds(), server=SMALL, limits=LimitsSettings(),
-    )  # fmt: skip
-    async with serving(made) as api:
-        assert (await api.get("")).status == 200
-        accounts[ACCOUNT] = replace(accounts[ACCOUNT], token_sha256=token_hash("another"), token="another")
-        assert (await api.get("")).status == 401
-        assert (await api.get("", authorization=basic(token="another"))).status == 200
-        del accounts[ACCOUNT]
-        assert (await api.get("", authorization=basic(token="another"))).status == 401
-
-
 async def test_another_accounts_path_is_as_absent_as_no_path() -> None:
     async with client() as api:
         foreign = await api.get(f"/v1/Account/{OTHER_ACCOUNT}/")
