@@ -77,12 +77,12 @@ class Door:
 
     @property
     def connections(self) -> int:
-        return self._server.open
+        return self._server.crowd.open
 
     @property
     def turned_away(self) -> Mapping[str, int]:
         """Connections that were closed, by the bound they met."""
-        return self._server.turned_away
+        return self._server.crowd.turned_away
 
     @property
     def in_progress(self) -> int:

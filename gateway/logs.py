@@ -10,7 +10,9 @@ counted when nobody reads them or the disk is full.
 from __future__ import annotations
 
 import logging
+import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final, TextIO, cast
@@ -69,6 +71,20 @@ class Sink:
                     self._file.flush()
             except (OSError, ValueError):  # disk full, reader gone, file closed
                 self.dropped += 1
+
+
+def hold_standard_files() -> None:
+    """Open what whoever started us has closed of standard input, output and error, to nowhere.
+
+    Else the next socket would get that number, and whatever is said to people would be said to whom it leads.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - open until the end
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def configure_logs(file: TextIO, *, level: str, console: bool) -> Sink:

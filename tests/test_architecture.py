@@ -105,8 +105,6 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.stores
     gateway.demo
     gateway.inventory
-    gateway.cancelling
-    gateway.carrier_orders
     gateway.pools
     gateway.submissions
     gateway.rows
@@ -123,6 +121,9 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.arguments
     gateway.api.lines
     gateway.api.router
+    gateway.api.crowd
+    gateway.api.framing
+    gateway.api.heads
     gateway.api.connections
     gateway.api.middleware
     gateway.api.shapes_message
@@ -139,7 +140,6 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.numberpool
     gateway.api.resolve
     gateway.api.replays
-    gateway.api.report_stream
     gateway.api.reports
     gateway.api.account
     gateway.api.around

@@ -18,6 +18,8 @@ JSON: Final = "application/json"
 BODILESS: Final = frozenset({204, 304})
 QUERY_VALUES_MAX: Final = 100
 STATUS_LINES: Final[Mapping[int, bytes]] = {each.value: f" {each.value} {each.phrase}".encode() for each in HTTPStatus}
+USUAL: Final = b"HTTP/1.1%b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nDate: %b\r\n\r\n%b"
+"""What nearly every answer is: JSON, dated, without lines of its own."""
 
 
 class Reply(web.StreamResponse):
@@ -65,6 +67,15 @@ class Reply(web.StreamResponse):
         if request.method == "HEAD" or self._reply_status in BODILESS:
             body = b""
         await request.writer.write(b"%b%b" % (head, body))
+
+    def whole(self) -> bytes:
+        """Head and body for a POST by HTTP/1.1 that keeps its connection."""
+        status, body = self._reply_status, self.payload
+        if status in BODILESS:
+            return self._head(1, b"")
+        if self._reply_headers or not self._reply_keeps_alive or not self.date or self._reply_type is not JSON:
+            return self._head(1, b"\r\nContent-Length: %d" % len(body)) + body
+        return USUAL % (STATUS_LINES[status], len(body), self.date.encode(), body)
 
     def _head(self, minor: int, framing: bytes) -> bytes:
         """All lines of the head; `framing` says, after a line's end, where the body ends."""

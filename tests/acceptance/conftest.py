@@ -56,17 +56,34 @@ def sendpool(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "gateway", *arguments]
 
 
+@pytest.fixture
+def report(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Give a function that says what was measured, also where everything is well."""
+
+    def say(words: str) -> None:
+        with capsys.disabled():
+            print(f"\n{words}")
+
+    return say
+
+
 class Gateway:
     """A `sendpool serve` of its own."""
 
     def __init__(
-        self, data: Path, *arguments: str, config: str = QUIET_CARRIER, env: Mapping[str, str] | None = None
+        self,
+        data: Path,
+        *arguments: str,
+        config: str = QUIET_CARRIER,
+        env: Mapping[str, str] | None = None,
+        before: tuple[str, ...] = (),
     ) -> None:
         self.data = data
         self._log_path = data.with_name(f"{data.name}.log")
         self._config = data.with_name(f"{data.name}.toml")
         self._config.write_text(config, "utf-8")
-        self._arguments = sendpool("serve", "--data", str(data), "--config", str(self._config), *arguments)
+        command = sendpool("serve", "--data", str(data), "--config", str(self._config), *arguments)
+        self._arguments = [*before, *command]  # `before`: what starts it in its stead
         self._env = environment(**(env or {}))
         self._lines: queue.Queue[str] = queue.Queue()
         self.said: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +13,11 @@ import pytest
 
 from gateway.clock import SystemClock
 from gateway.dials import SAMPLE_MAX, Dials, by_priority
+from gateway.fields import keys_of
 from gateway.logs import Sink
 from gateway.metrics import NAME
 from gateway.pressure import Pressure, Room
-from gateway.settings import LimitsSettings
+from gateway.settings import SECTIONS, LimitsSettings
 from resolver.core import Resolver
 from resolver.model import Priority
 from tests.fakes.accept_floor import AcceptFloor
@@ -92,3 +94,31 @@ def test_labels_are_bounded(label: str) -> None:
     for number in range(1_000):
         dials.rejections.add(f"{label}{number}")
     assert len(dials.rejections.counts) <= 201
+
+
+# --- docs/limits.md ---------------------------------------------------------------------------------------------------
+
+LIMITS_PAGE = DOCUMENT.with_name("limits.md").read_text("utf-8")
+ROWS = re.findall(r"^\| [^|]+ \| ([^|]+) \| ([^|]+) \| [^|]+ \| ([^|]+) \|$", LIMITS_PAGE, re.MULTILINE)
+UNITS = {"s": 1_000, "ms": 1, "KiB": 1_024, "MiB": 2**20, "GiB": 1_024}  # disk_free_mib_min is in MiB
+
+
+def test_the_limits_are_the_settings() -> None:
+    checked = 0
+    for default, names, _ in ROWS[1:]:
+        figures = re.findall(r"([0-9][0-9,]*) ?(s|ms|KiB|MiB|GiB)?\b", default)
+        for name, (figure, unit) in zip(re.findall(r"`(\w+)`", names), figures, strict=False):
+            values = [getattr(part(), name) for part in SECTIONS.values() if name in keys_of(part)]
+            if values:
+                assert int(figure.replace(",", "")) * UNITS.get(unit, 1) == values[0], name
+                checked += 1
+    assert checked >= 17
+
+
+def test_every_bound_that_is_counted_is_explained() -> None:
+    said = set(re.findall(r"`(\w+)`", " ".join(bound for _, _, bound in ROWS)))
+    code = "\n".join(path.read_text("utf-8") for path in (DOCUMENT.parents[1] / "gateway").rglob("*.py"))
+    used = set(re.findall(r'bound=?"(\w+)"', code)) | set(re.findall(r'_turn_away\("(\w+)"\)', code))
+    used |= {"head_ms", "unread_ms", "commit_wait", "waiting_messages", "account_requests", "requests"}
+    used |= {"memory", "disk", "event_loop"}
+    assert said - {"bound"} == used

@@ -48,5 +48,58 @@ async def test_the_door_is_not_impressed(first: int) -> None:
     assert not wrong, "\n  ".join(["", *wrong])
 
 
+HEAD = b"POST /v1/Account/%b/Message/ HTTP/1.1\r\nHost: a\r\nAuthorization: %b\r\n" % (
+    ACCOUNT.encode(),
+    basic().encode(),
+)
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"",
+        b"GET /",
+        b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-A: ",
+        b"GET /healthz HTTP/1.1\r\nHost: a\r\nX",
+        CHUNKED + b"2\r\n{}\r\n0\r\nX-A: ",
+        CHUNKED + b"2;",
+        HEAD + b"Content-Length: 2\r\n\r\n{}GET /",
+        HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY + HEAD + b"X-A: ",
+    ],
+    ids=[
+        "method",
+        "target",
+        "value",
+        "name",
+        "trailer",
+        "extension",
+        "after one that is bad",
+        "after one that is good",
+    ],
+)
+async def test_what_never_ends_is_not_gathered(first: bytes) -> None:
+    """Ten megabytes without an end of line: most of them must find the connection closed."""
+    async with ApiFloor().serving() as api:
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+        taken = 0
+        try:
+            writer.write(first)
+            async with asyncio.timeout(5):
+                while taken < 160:
+                    writer.write(b"a" * 65_536)
+                    await writer.drain()
+                    await asyncio.sleep(0.001)
+                    taken += 1
+                await reader.read()
+        except ConnectionError:
+            pass
+        finally:
+            writer.transport.abort()
+        assert (await api.get("")).status == 200
+    # What lies in the kernel's buffers is taken from us, and by nobody.
+    assert taken < 120, f"{taken} pieces of 64 KiB were taken"
+
+
 def test_no_case_has_the_name_of_another() -> None:
     assert len({case.name for case in CASES}) == len(CASES) > 100

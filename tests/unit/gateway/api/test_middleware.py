@@ -13,7 +13,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway.api.call import Call, Handler
-from gateway.api.connections import connections_max
+from gateway.api.crowd import connections_max
 from gateway.api.errors import api_error
 from gateway.api.middleware import Front, FrontCounts, RequestRates
 from gateway.api.router import Access, Route, Router
@@ -110,6 +110,21 @@ async def test_an_account_that_was_shut_out_is_refused_from_the_next_request_on(
         assert (await api.get("")).status == 200
         accounts[ACCOUNT] = replace(accounts[ACCOUNT], enabled=False)
         assert (await api.get("")).status == 401
+
+
+async def test_a_token_that_was_changed_is_refused_from_the_next_request_on() -> None:
+    accounts = dict(ACCOUNTS)
+    made = Front(
+        Router([Route("GET", PATH, Access.ACCOUNT, echo)]), accounts,
+        clock=SystemClock(), ids=SystemIds(), server=SMALL, limits=LimitsSettings(),
+    )  # fmt: skip
+    async with serving(made) as api:
+        assert (await api.get("")).status == 200
+        accounts[ACCOUNT] = replace(accounts[ACCOUNT], token_sha256=token_hash("another"), token="another")
+        assert (await api.get("")).status == 401
+        assert (await api.get("", authorization=basic(token="another"))).status == 200
+        del accounts[ACCOUNT]
+        assert (await api.get("", authorization=basic(token="another"))).status == 401
 
 
 async def test_another_accounts_path_is_as_absent_as_no_path() -> None:
@@ -401,7 +416,7 @@ async def test_all_addresses_together_have_a_bounded_number_too_and_it_is_said()
                 await asyncio.open_connection("127.0.0.1", api.port, local_addr=(f"127.0.0.{n}", 0)) for n in (2, 3, 4)
             ]
             assert await ends[2][0].read() == b""
-            assert (api.server.open, api.server.turned_away["connections"]) == (2, 1)
+            assert (api.server.crowd.open, api.server.crowd.turned_away["connections"]) == (2, 1)
             for _, writer in ends:
                 writer.close()
     assert [line["event"] for line in logs] == ["connections are turned away"]
