@@ -28,10 +28,11 @@ from gateway.compiled import built, fingerprint, modules_in
 COMPILED = """
     resolver.model resolver.limits resolver.area_codes resolver.geography resolver.segments resolver.compliance
     resolver.windows resolver.links resolver.queues resolver.sticky resolver.preference resolver.groups resolver.pool
-    resolver.choosing resolver.trace resolver.expiries resolver.registry resolver.orphans resolver.memory
-    resolver.rebinding resolver.core
+    resolver.pausing resolver.choosing resolver.alone resolver.trace resolver.expiries resolver.registry
+    resolver.orphans resolver.memory resolver.rebinding resolver.core
     storage.records
-    gateway.rows
+    gateway.carriers.carrier gateway.awaiting gateway.facts gateway.deposits gateway.pace gateway.attempts
+    gateway.departures gateway.hands gateway.claims gateway.lanes gateway.rows gateway.inbound
 """.split()
 
 # `make check` is strict about types; here they are translated, whatever libraries are installed beside.

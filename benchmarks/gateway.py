@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import random
 import shutil
 import signal
 import socket
@@ -59,6 +60,12 @@ class Gateway:
         return {name: float(value) for name, value in pairs}
 
 
+def new_recipients(chance: random.Random, count: int) -> list[str]:
+    """Recipients all over the pool's area codes."""
+    codes = list(AREA_CODES)
+    return [f"+1{chance.choice(codes)}{chance.randrange(2, 10)}{chance.randrange(10**6):06d}" for _ in range(count)]
+
+
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -66,7 +73,9 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def gateway(*, numbers: int, handed_per_s: int, carrier: str = "", settings: str = "") -> AsyncIterator[Gateway]:
+async def gateway(
+    *, numbers: int, handed_per_s: int, places: int = 500, carrier: str = "", settings: str = ""
+) -> AsyncIterator[Gateway]:
     """A gateway with `numbers` long codes whose lane hands over at most `handed_per_s`; stopped and removed after.
 
     `carrier` holds more lines for the carrier's table of its settings file, `settings` more tables.
@@ -76,7 +85,7 @@ async def gateway(*, numbers: int, handed_per_s: int, carrier: str = "", setting
         account_id, token = await _fill(data, numbers)
         config = data / "sendpool.toml"
         config.write_text(
-            f'[carriers.{CARRIER}]\nkind = "simulated"\nsegments_per_s = {max(1, handed_per_s)}\nplaces = 500\n'
+            f'[carriers.{CARRIER}]\nkind = "simulated"\nsegments_per_s = {max(1, handed_per_s)}\nplaces = {places}\n'
             f'{carrier}\n[limits]\ncountries = ["US", "CA"]\n[log]\nlevel = "warning"\n{settings}\n'
         )
         port = free_port()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import cProfile
+import gc
 import random
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
+from gateway.app import GC_THRESHOLDS
 from gateway.attempts import Attempts
 from gateway.carriers.simulated import SimulatedCarrier
 from gateway.clock import SystemClock, SystemIds, seeded_chance
@@ -128,6 +130,9 @@ async def measure(arguments: argparse.Namespace) -> None:
             await database.take_over(owner="bench", now_ms=now_ms, force=True)
             bench = Bench(database, reports=arguments.reports)
             made = bench.fill(arguments.numbers, arguments.messages)
+            gc.collect()  # as the gateway does once it has started
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
             async with bench.journal:
                 await run(bench, made, arguments)
             await database.close()

@@ -45,6 +45,7 @@ log = structlog.get_logger(__name__)
 FACTS_MS_MAX: Final = 3_000  # stopping: to store the last facts
 CALLBACKS_MS_MAX: Final = 2_000  # stopping: for endpoints to answer; the others are told again after the next start
 PART_MS_MAX: Final = 6_000  # stopping: any other part; the journal allows itself 5 s
+ORDERS_AGAIN_MS: Final = 1_000
 DAYS_EVERY_MS: Final = 3_600_000
 UNMATCHED_MS: Final = 24 * 3_600_000
 
@@ -179,6 +180,7 @@ class Gateway:
         )  # fmt: skip
         parts = self._parts = assemble(base, stores, resolver, carriers)
         parts.pools.fill(rows)
+        parts.orders.fill(rows.carriers)
         parts.attempts.adopt_unknown(recovered.unknown)
         return parts
 
@@ -200,8 +202,11 @@ class Gateway:
         await enter(running("pressure", self._pressure.watch()))
         await enter(running("days", self._keep_days(stores.database)))
         await parts.upkeep.end_overdue()
+        while not await parts.orders.work():
+            await self._clock.sleep_ms(ORDERS_AGAIN_MS)
         await enter(running("upkeep", parts.upkeep.run()))
         await enter(running("pools", parts.pools.run()))
+        await enter(running("carrier orders", parts.orders.run()))
         await enter(running("catalog news", stores.catalog.listen(parts.pools.on_change)))
         since_ms = self._clock.now_ms() - UNMATCHED_MS
         await parts.reports.adopt(await parts.archive.unmatched_reports(since_ms=since_ms))

@@ -29,6 +29,8 @@ from gateway.api.shapes_message import render_callback
 from gateway.attempts import Attempts
 from gateway.bulks import Bulks
 from gateway.callbacks import Callbacks
+from gateway.cancelling import Cancelling
+from gateway.carrier_orders import CarrierOrders
 from gateway.carriers.carrier import Carrier
 from gateway.clock import Chance, Ids, SystemClock
 from gateway.dials import Dials
@@ -80,6 +82,7 @@ class Parts:
     attempts: Attempts
     upkeep: Upkeep
     pools: Pools
+    orders: CarrierOrders
     reports: Reports
     archive: MessageArchive
     threads: ThreadKeeper
@@ -120,12 +123,15 @@ def assemble(base: Surroundings, stores: Stores, resolver: Resolver, carriers: M
             clock=clock, metrics=dials.lanes, settings=settings.lanes,
         )  # fmt: skip
     archive = MessageArchive(stores.database)
-    sweeping = Sweeping(archive, facts, clock=clock, report_wait_ms=settings.lanes.report_wait_ms)
     upkeep = Upkeep(
         resolver, journal, facts, attempts, clock=clock, chance=chance, wake=wake, refusal_codes=REFUSAL_CODES,
-        sweep=sweeping.sweep,
+        sweep=Sweeping(archive, facts, clock=clock, report_wait_ms=settings.lanes.report_wait_ms).sweep,
     )  # fmt: skip
-    pools = Pools(stores.catalog, resolver, facts, clock=clock, wake=wake, decide_again=upkeep.turn)
+    cancelling = Cancelling(resolver, facts, clock=clock)
+    orders = CarrierOrders(lanes, resolver, cancelling, stores.catalog, clock=clock)
+    pools = Pools(
+        stores.catalog, resolver, facts, clock=clock, wake=wake, decide_again=upkeep.turn, follow_carrier=orders.follow
+    )  # fmt: skip
     reports = Reports(
         facts, archive, clock=clock, find=resolver.find, carrier_of=resolver.carrier_of, reported=attempts.reported,
         flush=attempts.flush, is_ready=lambda: journal.ready, counts=dials.reports,
@@ -135,14 +141,14 @@ def assemble(base: Surroundings, stores: Stores, resolver: Resolver, carriers: M
         resolver=resolver, journal=journal, facts=facts, callbacks=callbacks, reports=reports, lanes=lanes
     )  # fmt: skip
     threads = ThreadKeeper(stores.database, resolver.threads_changed, clock=clock.now_ms)
-    routes = make_routes(base, stores, resolver, carriers, facts, journal, pools, lanes, reports, archive)
+    routes = make_routes(base, stores, resolver, carriers, facts, journal, pools, lanes, reports, archive, cancelling)
     front = Front(
         Router(routes), pools.accounts, clock=clock, ids=ids, server=settings.server, limits=settings.limits,
         counts=FrontCounts(dials.requests, dials.errors, dials.rejections),
         find_shortage=partial(find_shortage, base, journal, resolver), on_broken_promise=base.on_broken_promise,
     )  # fmt: skip
     return Parts(
-        journal, sender, callbacks, facts, attempts, upkeep, pools, reports, archive, threads, lanes, front
+        journal, sender, callbacks, facts, attempts, upkeep, pools, orders, reports, archive, threads, lanes, front
     )  # fmt: skip
 
 
@@ -157,6 +163,7 @@ def make_routes(
     lanes: Mapping[CarrierName, Lane],
     reports: Reports,
     archive: MessageArchive,
+    cancelling: Cancelling,
 ) -> list[Route]:
     """Make what answers requests, and the table of who answers which."""
     settings, clock, ids, chance, dials = base.settings, base.clock, base.ids, base.chance, base.dials
@@ -187,7 +194,7 @@ def make_routes(
                 ids=ids,
                 wait_ms_max=settings.server.stream_idle_ms,
             ),
-            messages=Messages(archive, resolver, facts, clock=clock),
+            messages=Messages(archive, resolver, facts, cancelling, clock=clock),
             powerpacks=Powerpacks(pools, clock=clock, ids=ids),
             numbers=NumberPool(pools),
             resolve=Resolve(

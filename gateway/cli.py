@@ -44,9 +44,9 @@ cli = typer.Typer(
 )
 accounts = typer.Typer(help="Who uses the API.", no_args_is_help=True)
 numbers = typer.Typer(help="The numbers you send from.", no_args_is_help=True)
+carriers = typer.Typer(help="Whom messages are handed to: pause, resume, cancel what waits.", no_args_is_help=True)
 cli.add_typer(accounts, name="accounts")
 cli.add_typer(numbers, name="numbers")
-carriers = typer.Typer(help="Whom messages are handed to.", no_args_is_help=True)
 cli.add_typer(carriers, name="carriers")
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file; else ./sendpool.toml if there is one.")]
@@ -241,6 +241,53 @@ def list_numbers(
             if account in ("", each.account_id) and powerpack in ("", each.powerpack_id)
         ],
     )  # fmt: skip
+
+
+@carriers.command("list")
+def list_carriers(data: Data = None, config: Config = None) -> None:
+    """List the carriers of the settings, and which of them are paused."""
+    settings = _settings(data, config)
+    rows = _with_stores(settings, lambda stores: stores.catalog.load_all())
+    paused = {each.carrier for each in rows.carriers if each.paused}
+    _table(
+        "carrier kind segments_per_s paused numbers",
+        [
+            (
+                name, each.kind, str(each.segments_per_s), "yes" if name in paused else "no",
+                str(sum(number.carrier == name for number in rows.numbers)),
+            )
+            for name, each in settings.carriers.items()
+        ],
+    )  # fmt: skip
+
+
+@carriers.command("pause")
+def pause_carrier(name: str, data: Data = None, config: Config = None) -> None:
+    """Let nothing leave by a carrier until it is resumed; what waits stays, within its validity."""
+    settings = _settings(data, config)
+    _with_stores(settings, lambda stores: inventory.pause_carrier(stores, settings, name, True))
+    typer.echo(f"{name} is paused")
+
+
+@carriers.command("resume")
+def resume_carrier(name: str, data: Data = None, config: Config = None) -> None:
+    """Let messages leave by a carrier again."""
+    settings = _settings(data, config)
+    _with_stores(settings, lambda stores: inventory.pause_carrier(stores, settings, name, False))
+    typer.echo(f"{name} is resumed")
+
+
+@carriers.command("cancel")
+def cancel_for_carrier(name: str, data: Data = None, config: Config = None) -> None:
+    """Cancel everything that waits for a carrier now, of all accounts."""
+    settings, now_ms = _settings(data, config), SystemClock().now_ms()
+    done = _with_stores(
+        settings, lambda stores: inventory.cancel_for_carrier(stores, settings, name, now_ms=now_ms)
+    )  # fmt: skip
+    if done is None:
+        typer.echo("ordered; the gateway does it as soon as it can, or at its next start before anything leaves")
+    else:
+        typer.echo(f"{done.cancelled} messages cancelled; {done.in_flight} had been handed over without an answer yet")
 
 
 def _settings(data: Path | None, config: Path | None) -> Settings:

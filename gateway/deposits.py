@@ -12,15 +12,13 @@ from functools import partial
 
 import structlog
 
+from gateway.awaiting import Done
 from gateway.facts import Facts, look_at, split
 from storage.records import Entry, EpochLost, JournalFull, JournalUnavailable, Settled
 
 log = structlog.get_logger(__name__)
 
 AGAIN_MS = 100
-
-Done = asyncio.Future[None]
-"""Resolves when an entry is durable; raises EpochLost when another process owns the journal."""
 
 
 class Deposits:
@@ -35,8 +33,10 @@ class Deposits:
         """Whether anything could not be stored at once, and still is not."""
         return self._waiting > 0
 
-    def put(self, entry: Entry) -> Done:
-        done: Done = asyncio.get_running_loop().create_future()
+    def put(self, entry: Entry, done: Done | None = None) -> Done:
+        """Store it; `done`, or a new future, tells when it is durable."""
+        if done is None:
+            done = asyncio.get_running_loop().create_future()
         self._append(entry, done)
         return done
 

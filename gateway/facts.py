@@ -122,7 +122,10 @@ class Facts:
         moved = MOVES.get((before, kind))  # None: it stays where it is
         if moved is not None and (moved in ENDS or kind is FactKind.UNREPORTED):
             entry.outcomes.append(OutcomeRow(message.message_id, request.account_id, moved, fact.code, now_ms))
-            self.awaiting.drop(message.message_id)
+            if kind is FactKind.UNREPORTED:  # a late report is to be told by what is stored
+                self.awaiting.drop(message.message_id)
+            else:
+                self.awaiting.end(message.message_id)
         if moved is not None and moved != before:
             message.state = moved
             if request.callback_url:

@@ -19,14 +19,14 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from gateway.awaiting import Done, Sent
 from gateway.carriers.carrier import Report
 from gateway.clock import Clock
-from gateway.deposits import Deposits, Done, durable
+from gateway.deposits import Deposits, durable
 from gateway.facts import Facts
 from gateway.metrics import Counts
 from resolver.model import E164, CarrierName, Message, MessageId, Phase
 from storage.records import (
-    ENDS,
     Entry,
     FactKind,
     FactRow,
@@ -40,8 +40,6 @@ log = structlog.get_logger(__name__)
 STORE_MS_MAX = 5_000
 """How long a carrier waits for its answer; carriers give up at ten seconds or more, and repeat."""
 LOOK_UP_MS_MAX = 3_000
-SEEN_MAX = 200_000  # reports remembered, so that a repeated one costs no look-up; about 250 bytes each
-RECENT_MAX = 100_000  # ids of messages that ended lately, ours and the carriers', for the same reason
 PARKED_MAX = 100_000  # references nobody knows; what is dropped is in its table, and found at the next start
 PARKED_MS_MAX = 24 * 3_600_000
 
@@ -86,16 +84,28 @@ class _Recalled(NamedTuple):
 class _Batch:
     """Reports of one carrier being folded: the rows, and what must be durable before the carrier is answered."""
 
-    __slots__ = ("accepted", "carrier", "entry", "keys", "recalled", "refs", "unknown", "waits")
+    __slots__ = ("accepted", "carrier", "done", "entry", "now_ms", "recalled", "refs", "unknown", "waits")
 
     def __init__(self, carrier: CarrierName) -> None:
         self.carrier = carrier
         self.entry = Entry()
+        self.done: Done = asyncio.get_running_loop().create_future()  # when the entry is durable
+        self.now_ms = 0
         self.refs: Mapping[str, MessageId] = {}
         self.recalled: dict[MessageId, _Recalled] = {}
-        self.keys: set[tuple[str, str, FactKind]] = set()
         self.waits: set[Done] = set()
         self.accepted = self.unknown = 0
+
+
+class _Parked:
+    """Reports of one reference that nobody knows. `waits`: when their rows are durable."""
+
+    __slots__ = ("at_ms", "reports", "waits")
+
+    def __init__(self, at_ms: int) -> None:
+        self.at_ms = at_ms
+        self.reports: list[Report] = []
+        self.waits: list[Done] = []
 
 
 class Reports:
@@ -124,9 +134,8 @@ class Reports:
         self._is_ready = is_ready
         self._counts = counts
         self._lock = asyncio.Lock()
-        self._seen: OrderedDict[tuple[str, str, FactKind], Done] = OrderedDict()
-        self._recent: OrderedDict[tuple[CarrierName, str, str], Message] = OrderedDict()
-        self._parked: OrderedDict[tuple[CarrierName, str], tuple[int, list[Report]]] = OrderedDict()
+        self._awaiting = facts.awaiting
+        self._parked: OrderedDict[tuple[CarrierName, str], _Parked] = OrderedDict()
         self._ripe: list[tuple[CarrierName, Message, list[Report]]] = []
         self._deposits = Deposits(facts)
 
@@ -140,9 +149,10 @@ class Reports:
         """Makes facts of reports. Raises storage's errors; what is given again makes no second fact."""
         self._check_ready()
         async with self._lock:
-            batch = await self._recall(carrier, reports)
+            batch = _Batch(carrier)
+            found = await self._find(batch, reports)
             self._check_ready()
-            self._fold(batch, reports)
+            self._fold(batch, reports, found)
         await durable(batch.waits, ms_max=STORE_MS_MAX)
         return Taken(batch.accepted, batch.unknown)
 
@@ -165,22 +175,24 @@ class Reports:
         for carrier, parked in by_carrier.items():
             reports = [Report(row.carrier_ref, "", row.kind, row.code, 0) for row in parked]
             async with self._lock:
-                batch = await self._recall(carrier, reports)
-                self._fold(batch, reports, parked_ms=[row.at_ms for row in parked])
+                batch = _Batch(carrier)
+                found = await self._find(batch, reports)
+                self._fold(batch, reports, found, parked_ms=[row.at_ms for row in parked])
             await durable(batch.waits, ms_max=STORE_MS_MAX)
 
     def carrier_ref_known(self, carrier: CarrierName, carrier_ref: str, message: Message) -> None:
         """A message got a carrier's id (facts tell each `sent`): reports that came before find their message now."""
-        parked = self._parked.pop((carrier, carrier_ref), None)
+        parked = self._parked.pop((carrier, carrier_ref), None) if self._parked else None
         if parked is not None:
             if not self._ripe:  # once the caller is through with its own fact
                 asyncio.get_running_loop().call_soon(self._apply_ripe)
-            self._ripe.append((carrier, message, parked[1]))
+            self._ripe.append((carrier, message, parked.reports))
 
     def _apply_ripe(self) -> None:
         ripe, self._ripe = self._ripe, []
         for carrier, message, reports in ripe:
             batch = _Batch(carrier)
+            batch.now_ms = self._clock.now_ms()
             for report in reports:
                 self._record(batch, message, report)
             self._store_batch(batch)
@@ -191,75 +203,77 @@ class Reports:
 
     # -- whose report it is -------------------------------------------------------------------------------------------
 
-    async def _recall(self, carrier: CarrierName, reports: Sequence[Report]) -> _Batch:
-        """Looks up what is not in memory."""
-        batch = _Batch(carrier)
-        absent = [report for report in reports if self._match(batch, report) is None]
+    async def _find(self, batch: _Batch, reports: Sequence[Report]) -> list[Message | None]:
+        """The message of each report; what is not in memory is looked up. No await if all of them are."""
+        found = [self._match(batch, report) for report in reports]
+        if None not in found:
+            return found
+        absent = [report for report, message in zip(reports, found, strict=True) if message is None]
         refs = list({report.carrier_ref for report in absent if report.carrier_ref})
         ids = {MessageId(report.reference) for report in absent if report.reference}
         if not refs and not ids:
-            return batch
+            return found
         try:
             async with asyncio.timeout(LOOK_UP_MS_MAX / 1_000):
                 if refs:
-                    batch.refs = await self._archive.find_refs(carrier, refs)
+                    batch.refs = await self._archive.find_refs(batch.carrier, refs)
                     ids.update(batch.refs.values())
                 if ids:  # also those in memory: facts know the carrier of a message whose number is gone
                     batch.recalled = _recalled(await self._archive.recall(sorted(ids)))
         except TimeoutError as error:
             raise JournalUnavailable("reports cannot be looked up now") from error
-        return batch
-
-    def _in_memory(self, carrier: CarrierName, message_id: MessageId) -> Message | None:
-        return (
-            self._find_open(message_id)
-            or self._facts.awaiting.find_message(message_id)
-            or self._recent.get((carrier, message_id, ""))
-        )
+        return [self._match(batch, report) for report in reports]  # all of them: memory has moved on
 
     def _match(self, batch: _Batch, report: Report) -> Message | None:
         """The message a report is about: by our id, which the carrier repeats, else by the carrier's."""
-        if report.reference:
-            message = self._known(batch, MessageId(report.reference))
-            if message is not None and self._was_handed_to(batch, message):
+        reference, carrier, carrier_ref = report.reference, batch.carrier, report.carrier_ref
+        if reference:
+            sent = self._awaiting.find_message(MessageId(reference))
+            if sent is not None and sent.carrier == carrier:
+                return sent.message
+            message = self._known(batch, MessageId(reference))
+            if message is not None and self._was_handed_to(batch, message, sent):
                 return message
-        if not report.carrier_ref:
+        if not carrier_ref:
             return None
-        carrier, carrier_ref = batch.carrier, report.carrier_ref
-        message = self._facts.awaiting.find(carrier, carrier_ref) or self._recent.get((carrier, "", carrier_ref))
-        if message is not None or carrier_ref not in batch.refs:
-            return message
-        return self._known(batch, batch.refs[carrier_ref])
+        sent = self._awaiting.find(carrier, carrier_ref)
+        if sent is not None:
+            return sent.message
+        return self._known(batch, batch.refs[carrier_ref]) if carrier_ref in batch.refs else None
 
     def _known(self, batch: _Batch, message_id: MessageId) -> Message | None:
-        message = self._in_memory(batch.carrier, message_id)
-        if message is None and message_id in batch.recalled:
-            message = batch.recalled[message_id].message
-        return message
+        """What is in memory wins over what was looked up: it is where things happen."""
+        message = self._find_open(message_id)
+        if message is not None:
+            return message
+        sent = self._awaiting.find_message(message_id)
+        if sent is not None:
+            return sent.message
+        recalled = batch.recalled.get(message_id)
+        return recalled.message if recalled is not None else None
 
-    def _was_handed_to(self, batch: _Batch, message: Message) -> bool:
-        """No carrier says anything of a message that it cannot have."""
+    def _was_handed_to(self, batch: _Batch, message: Message, sent: Sent | None) -> bool:
+        """No carrier says anything of a message that it cannot have. `sent`: another one has it for all we remember."""
         recalled = batch.recalled.get(message.message_id)
         if recalled is not None:
             return batch.carrier in recalled.carriers
-        if (batch.carrier, message.message_id, "") in self._recent:
-            return True
+        if sent is not None:
+            return False
         was_written = message.attempt > 1 or (message.attempt == 1 and message.phase is not Phase.RELEASED)
         return was_written and self._carrier_of(message.number) == batch.carrier
 
-    def _remember(self, carrier: CarrierName, message: Message, carrier_ref: str) -> None:
-        """It has ended; what comes again about it need not be looked up."""
-        self._recent[carrier, message.message_id, ""] = message
-        if carrier_ref:
-            self._recent[carrier, "", carrier_ref] = message
-        while len(self._recent) > RECENT_MAX:
-            self._recent.popitem(last=False)
-
     # -- folding: no await ----------------------------------------------------------------------------------------
 
-    def _fold(self, batch: _Batch, reports: Sequence[Report], *, parked_ms: Sequence[int] = ()) -> None:
-        for place, report in enumerate(reports):
-            message = self._match(batch, report)
+    def _fold(
+        self,
+        batch: _Batch,
+        reports: Sequence[Report],
+        found: Sequence[Message | None],
+        *,
+        parked_ms: Sequence[int] = (),
+    ) -> None:
+        batch.now_ms = self._clock.now_ms()
+        for place, (report, message) in enumerate(zip(reports, found, strict=True)):
             if message is not None:
                 self._record(batch, message, report)
             else:
@@ -268,47 +282,48 @@ class Reports:
 
     def _record(self, batch: _Batch, message: Message, report: Report) -> None:
         batch.accepted += 1
-        key = (message.message_id, "", report.kind)
-        if self._is_repeated(batch, message, key):
+        carrier, carrier_ref, kind = batch.carrier, report.carrier_ref, report.kind
+        sent = self._awaiting.find_message(message.message_id)
+        recalled = batch.recalled.get(message.message_id) if batch.recalled else None
+        if self._is_repeated(batch, message, kind, sent, recalled):
             self._counts.add("repeated")
             return
-        self._counts.add(report.kind)
-        batch.keys.add(key)
-        recalled = batch.recalled.get(message.message_id)
-        if recalled is not None and FactKind.UNREPORTED in recalled.kinds:
+        self._counts.add(kind)
+        is_over = sent.is_over if sent is not None else recalled is not None and FactKind.UNREPORTED in recalled.kinds
+        if is_over:
             batch.entry.facts.append(self._late(batch, message, report))  # it has ended: kept, and moves nothing
-            return
-        self._facts.record(
-            batch.entry,
-            message,
-            report.kind,
-            carrier=batch.carrier,
-            carrier_ref=report.carrier_ref,
-            code=report.code,
-        )
-        self._reported(message)
-        if message.state in ENDS:
-            self._remember(batch.carrier, message, report.carrier_ref)
-        if report.carrier_ref:
-            self.carrier_ref_known(batch.carrier, report.carrier_ref, message)
+        else:
+            self._facts.record(
+                batch.entry, message, kind, carrier=carrier, carrier_ref=carrier_ref, code=report.code,
+                now_ms=batch.now_ms,
+            )  # fmt: skip
+            self._reported(message)
+        if sent is None:
+            sent = self._awaiting.hear(message, carrier, carrier_ref)
+            sent.is_over = is_over
+        if sent.told is None:
+            sent.told = [(stored, None) for stored in recalled.kinds] if recalled is not None else []
+        sent.told.append((kind, batch.done))
+        if carrier_ref:
+            self.carrier_ref_known(carrier, carrier_ref, message)
 
-    def _is_repeated(self, batch: _Batch, message: Message, key: tuple[str, str, FactKind]) -> bool:
+    def _is_repeated(
+        self, batch: _Batch, message: Message, kind: FactKind, sent: Sent | None, recalled: _Recalled | None
+    ) -> bool:
         """Whether its fact is there; if that is being stored, the batch waits for it."""
-        kind = key[2]
-        if key in batch.keys:
-            return True
-        first = self._seen.get(key)
-        if first is not None:
-            batch.waits.add(first)
-            return True
-        recalled = batch.recalled.get(message.message_id)
+        if sent is not None and sent.told is not None:
+            for told, done in sent.told:
+                if told is kind:
+                    if done is not None:
+                        batch.waits.add(done)
+                    return True
         if recalled is not None and kind in recalled.kinds:
             return True
         return message.state == kind and message.state in (State.DELIVERED, State.UNDELIVERED)
 
     def _late(self, batch: _Batch, message: Message, report: Report) -> FactRow:
         return FactRow(
-            message.message_id, message.request.account_id, report.kind, 0, self._clock.now_ms(), None,
+            message.message_id, message.request.account_id, report.kind, 0, batch.now_ms, None,
             message.number or None, batch.carrier, report.carrier_ref, report.code, "late", message.request.segments,
             charged=False,
         )  # fmt: skip
@@ -319,19 +334,21 @@ class Reports:
         self._counts.add("unknown")
         if not report.carrier_ref:
             return
-        now_ms = self._clock.now_ms()
-        key = (batch.carrier, report.carrier_ref, report.kind)
-        at_ms, reports = self._parked.setdefault((batch.carrier, report.carrier_ref), (parked_ms or now_ms, []))
-        if all(other.kind is not report.kind for other in reports):
-            reports.append(report)
+        now_ms = batch.now_ms
+        key = (batch.carrier, report.carrier_ref)
+        parked = self._parked.get(key)
+        if parked is None:
+            parked = self._parked[key] = _Parked(parked_ms or now_ms)
+        if all(other.kind is not report.kind for other in parked.reports):
+            parked.reports.append(report)
             if parked_ms is None:
                 row = UnmatchedReportRow(batch.carrier, report.carrier_ref, report.kind, report.code, now_ms)
                 batch.entry.unmatched.append(row)
-                batch.keys.add(key)
-        elif key in self._seen:
-            batch.waits.add(self._seen[key])
+                parked.waits.append(batch.done)
+        else:
+            batch.waits.update(parked.waits)
         while self._parked:
-            at_ms = next(iter(self._parked.values()))[0]
+            at_ms = next(iter(self._parked.values())).at_ms
             if len(self._parked) <= PARKED_MAX and now_ms - at_ms < PARKED_MS_MAX:
                 break
             self._parked.popitem(last=False)
@@ -339,15 +356,9 @@ class Reports:
     # -- storing ------------------------------------------------------------------------------------------------------
 
     def _store_batch(self, batch: _Batch) -> None:
-        if not batch.entry.rows():
-            return
-        self._flush()
-        stored = self._deposits.put(batch.entry)
-        batch.waits.add(stored)
-        for key in batch.keys:
-            self._seen[key] = stored
-        while len(self._seen) > SEEN_MAX:
-            self._seen.popitem(last=False)
+        if batch.entry.rows():
+            self._flush()
+            batch.waits.add(self._deposits.put(batch.entry, batch.done))
 
 
 def _recalled(found: Mapping[MessageId, Stored]) -> dict[MessageId, _Recalled]:

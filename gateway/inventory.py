@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 from collections.abc import Iterable
@@ -12,13 +13,15 @@ import orjson
 
 from gateway.demo import FILE
 from gateway.settings import Settings
-from gateway.stores import Stores
+from gateway.stores import Stores, find_owner
 from resolver.geography import NumberKind, locate, number_kind
 from resolver.model import E164, AccountId, CarrierName, NumberRow, NumberType, PowerpackId, Service
-from storage.catalog import AccountRow, CatalogRows
+from storage.catalog import AccountRow, CarrierRow, CatalogRows
 
 NAME_CHARACTERS_MAX: Final = 128
 ANSWER_S_MAX: Final = 10
+CANCEL_S_MAX: Final = 60  # for the gateway to cancel what waits for a carrier
+LOOK_EVERY_MS: Final = 100
 
 T = TypeVar("T")
 
@@ -71,6 +74,32 @@ async def add_number(stores: Stores, settings: Settings, wanted: Wanted) -> Numb
         _powerpack(rows, row.powerpack_id, row.account_id)
     await stores.catalog.insert_numbers([row])
     return row
+
+
+async def pause_carrier(stores: Stores, settings: Settings, carrier: str, paused: bool) -> None:
+    """Let what waits for a carrier stay, or leave again. Raises Refused."""
+    _check_carrier(settings, carrier)
+    await stores.catalog.pause_carrier(CarrierName(carrier), paused)
+
+
+async def cancel_for_carrier(
+    stores: Stores, settings: Settings, carrier: str, *, now_ms: int, wait_s: int = CANCEL_S_MAX
+) -> CarrierRow | None:
+    """Have what waits for a carrier cancelled; gives how many there were, None while that is not known.
+
+    Without a gateway it is done when one starts, before anything leaves. Raises Refused.
+    """
+    _check_carrier(settings, carrier)
+    catalog, name = stores.catalog, CarrierName(carrier)
+    order_ms = await catalog.order_cancel(name, now_ms=now_ms)
+    if not (await find_owner(stores.database))[1]:
+        return None
+    for _ in range(wait_s * 1_000 // LOOK_EVERY_MS):
+        row = await catalog.find_carrier(name)
+        if row.cancelled_ms >= order_ms:
+            return row
+        await asyncio.sleep(LOOK_EVERY_MS / 1_000)
+    return None
 
 
 def _check_carrier(settings: Settings, carrier: str) -> None:

@@ -72,6 +72,8 @@ class Lane:
         self._is_away = False
         self._probe: Message | None = None  # the one message that tries a link that is down
         self._draining = False
+        self._is_paused = False  # an administrator's word
+        self._seems_up = True  # the link, as far as its pace is concerned
         self._landed = asyncio.Event()  # draining, and nothing is held or being claimed
         self._stopped = asyncio.Event()
 
@@ -83,7 +85,7 @@ class Lane:
 
     def free_places(self) -> int:
         """How many messages may be released for this lane now."""
-        if self._draining or not self._journal.ready or self._facts.is_behind:
+        if self._draining or self._is_paused or not self._journal.ready or self._facts.is_behind:
             return 0
         free = max(0, self._places - self.held - self._claims.messages)
         return self._pace.places(free, now_ms=self._clock.now_ms())
@@ -110,6 +112,17 @@ class Lane:
     def on_link(self, up: bool) -> None:
         """The carrier's own word about its link."""
         self._pace.hear(up, self._clock.now_ms())
+        self._give_up_what_waits()
+        self.wake()
+
+    def set_paused(self, paused: bool) -> None:
+        """An administrator's word: what waits stays, and numbers of other carriers are chosen as if the link were down.
+
+        What is claimed and has not left goes back.
+        """
+        log.warning("carrier is paused" if paused else "carrier is resumed", carrier=self.name)
+        self._is_paused = paused
+        self._tell_up()
         self._give_up_what_waits()
         self.wake()
 
@@ -201,14 +214,14 @@ class Lane:
 
     def _may_wait(self, message: Message, now_ms: int) -> bool:
         """Whether a claimed message may go on towards the door."""
-        if self._draining:
+        if self._draining or self._is_paused:
             return False
         return message is self._probe or self._pace.is_open(now_ms)
 
     def _give_up_what_waits(self) -> None:
         """Return the claims that may not be used now."""
         now_ms = self._clock.now_ms()
-        if not len(self._hands) or (self._pace.is_open(now_ms) and not self._draining):
+        if not len(self._hands) or (self._pace.is_open(now_ms) and not (self._draining or self._is_paused)):
             return
         for at_ms, (message, attempt) in self._hands.take_all():
             if self._may_wait(message, now_ms):
@@ -241,5 +254,11 @@ class Lane:
 
     def _set_up(self, up: bool) -> None:
         log.warning("carrier is back" if up else "carrier is down", carrier=self.name)
+        self._seems_up = up
+        self._tell_up()
+
+    def _tell_up(self) -> None:
+        """Let decisions, and what is to be sent again, know whether the link may be used."""
+        up = self._seems_up and not self._is_paused
         self._resolver.set_link_up(self.name, up, now_ms=self._clock.now_ms())
         self._attempts.set_link_up(self.name, up)

@@ -36,6 +36,7 @@ from resolver.model import (
 from storage.catalog import (
     AccountRow,
     ApplicationRow,
+    CarrierRow,
     Catalog,
     CatalogRows,
     Change,
@@ -72,12 +73,14 @@ class Pools:
         clock: Clock,
         wake: Callable[[CarrierName], None],
         decide_again: Callable[[], Awaitable[None]],
+        follow_carrier: Callable[[CarrierRow], None] = lambda _: None,
     ) -> None:
         self._catalog = catalog
         self._resolver = resolver
         self._facts = facts
         self._clock = clock
         self._wake = wake
+        self._follow_carrier = follow_carrier
         self._decide_again = decide_again  # what an edit left without a number, and better chances
         self._editing = asyncio.Lock()
         self._ends: deque[Message] = deque()
@@ -134,6 +137,8 @@ class Pools:
                 self._put_number(number)
             else:
                 self._drop_number(E164(changed_id))
+        elif change.kind == "carrier":
+            self._follow_carrier(await self._catalog.find_carrier(CarrierName(changed_id)))
 
     def _follow_all(self, rows: CatalogRows) -> None:
         accounts = {row.account_id: row for row in rows.accounts}
@@ -150,6 +155,8 @@ class Pools:
             self._drop_number(gone)
         for number in rows.numbers:
             self._put_number(number)
+        for carrier in rows.carriers:
+            self._follow_carrier(carrier)
 
     # -- edits by the API -----------------------------------------------------------------------------------------
 

@@ -55,7 +55,8 @@ class Sweeping:
         ended = 0
         for stored in page:
             # The one in memory, if there is one: reports fold into it, and it must not be folded twice.
-            message = self._facts.awaiting.find_message(stored.message_id) or stored
+            known = self._facts.awaiting.find_message(stored.message_id)
+            message = known.message if known is not None else stored
             if message.state == State.SENT:
                 self._facts.record(entry, message, FactKind.UNREPORTED)
                 ended += 1

@@ -105,6 +105,8 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.stores
     gateway.demo
     gateway.inventory
+    gateway.cancelling
+    gateway.carrier_orders
     gateway.pools
     gateway.submissions
     gateway.rows
@@ -140,6 +142,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.numberpool
     gateway.api.resolve
     gateway.api.replays
+    gateway.api.report_stream
     gateway.api.reports
     gateway.api.account
     gateway.api.around

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
+from gateway.api.arguments import read_own
+from gateway.api.bodies import read_text
 from gateway.api.call import Call, Reply
-from gateway.api.errors import api_error
+from gateway.api.errors import api_error, missing
 from gateway.api.pages import paged, read_page
 from gateway.api.shapes_stored import read_filters, read_message_id, render_message, render_timeline
+from gateway.cancelling import Cancelling
 from gateway.clock import Clock
 from gateway.facts import Facts
 from resolver.core import Resolver
-from resolver.model import AccountId, MessageId, Phase
+from resolver.model import AccountId, Message, MessageId, Phase, PowerpackId
 from storage.history import StoredMessage
 from storage.messages import MessageFilters, MessagePage
 from storage.records import Entry, FactKind, JournalUnavailable, Settled
+
+CANCEL_MS_MAX: Final = 20_000
+"""How long many are cancelled in one call, which has 30 s in all."""
 
 
 class Archive(Protocol):
@@ -30,8 +36,11 @@ class Archive(Protocol):
 class Messages:
     """/v1/Account/{auth_id}/Message/ and one of them; sending is in sending.py."""
 
-    def __init__(self, archive: Archive, resolver: Resolver, facts: Facts, *, clock: Clock) -> None:
+    def __init__(
+        self, archive: Archive, resolver: Resolver, facts: Facts, cancelling: Cancelling, *, clock: Clock
+    ) -> None:
         self._archive = archive
+        self._cancelling = cancelling
         self._resolver = resolver
         self._facts = facts
         self._clock = clock
@@ -73,6 +82,28 @@ class Messages:
         if settling is None or await settling is not Settled.COMMITTED:
             raise JournalUnavailable("cancelled, and not stored yet")
         return call.json({"message": "cancelled", "message_uuid": message.message_id})
+
+    async def cancel_many(self, call: Call) -> Reply:
+        """Stop all that waits of a powerpack, or under a reference; at least one of them is needed."""
+        values = read_own(call, ("powerpack_uuid", "reference"))
+        powerpack_id = PowerpackId((read_text(values, "powerpack_uuid") or "").lower())
+        reference = read_text(values, "reference") or ""
+        if not powerpack_id and not reference:
+            raise missing("powerpack_uuid or reference")
+        row = self._resolver.powerpack(powerpack_id) if powerpack_id else None
+        if powerpack_id and (row is None or row.account_id != call.account_id):
+            raise api_error("not_found", "there is no such powerpack")
+
+        def matches(message: Message) -> bool:
+            request = message.request
+            return (
+                request.account_id == call.account_id
+                and (not powerpack_id or request.powerpack_id == powerpack_id)
+                and (not reference or request.reference == reference)
+            )
+
+        done = await self._cancelling.cancel(matches, ms_max=CANCEL_MS_MAX)
+        return call.json({"message": "cancelled", **done._asdict()})
 
     async def _find(self, call: Call) -> StoredMessage:
         message_id = read_message_id(call.params[1])

@@ -1,5 +1,7 @@
 """POST /carriers/{carrier}/reports: delivery reports, answered 200 only when every fact is stored.
 
+A body is one report or an array; NDJSON is a stream, answered line by line (report_stream.py).
+
 Who is no carrier of ours and who cannot prove to be it get the same answer. What cannot be read is named by its place
 and does not stop the rest: it would be the same when sent again.
 """
@@ -10,14 +12,15 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from gateway.api.bodies import bad_json
-from gateway.api.call import Call, Reply
+from gateway.api.call import BodyStream, Call, Reply
 from gateway.api.errors import ApiError, api_error, invalid
 from gateway.api.replays import Replays, digest_of
+from gateway.api.report_stream import ReportStream, Take
 from gateway.api.router import Access, Route
-from gateway.carriers.carrier import BadReports, Readings, Refused, Report, Webhook, WebhookReader
+from gateway.api.streams import NDJSON, StreamReply
+from gateway.carriers.carrier import BadReports, Readings, Refused, Webhook, WebhookReader
 from gateway.carriers.webhooks import NOBODY
 from gateway.clock import Clock
-from gateway.inbound import Taken
 from gateway.metrics import Counts
 from resolver.model import CarrierName
 
@@ -32,12 +35,6 @@ class ReportingCarrier(Protocol):
 
     @property
     def webhooks(self) -> WebhookReader: ...
-
-
-class Take(Protocol):
-    """Implemented by `gateway.inbound.Reports.take`."""
-
-    async def __call__(self, carrier: CarrierName, reports: Sequence[Report]) -> Taken: ...
 
 
 class CarrierReports:
@@ -59,10 +56,13 @@ class CarrierReports:
         self._in_progress = 0
 
     def routes(self) -> list[Route]:
-        return [Route("POST", "/carriers/{carrier}/reports", Access.OWN, self.post)]
+        return [Route("POST", "/carriers/{carrier}/reports", Access.OWN, self.post, streams=is_ndjson)]
 
     async def post(self, call: Call) -> Reply:
+        """Take a whole body or a stream. Raises ApiError, and storage's errors."""
         name = CarrierName(call.params[0])
+        if call.stream is not None:
+            return self._stream(name, call, call.stream)
         webhook = Webhook(call.request.raw_path, call.request.headers, call.body)
         reader, nonce = self._authenticated(name, webhook)
         if nonce:
@@ -85,6 +85,16 @@ class CarrierReports:
         if nonce:
             self._replays.remember(name, nonce, call.body, counts)
         return call.json({**counts, "refused": _shown(readings.refused)})
+
+    def _stream(self, name: CarrierName, call: Call, stream: BodyStream) -> StreamReply:
+        carrier = self._find_carrier(name)
+        admits = NOBODY.admits if carrier is None else carrier.webhooks.authenticate_stream
+        if not admits(call.request.headers) or carrier is None:
+            raise self._unauthenticated(name)
+        answers_lines = call.query().get("answers") != "end"
+        self._counts.add(name, "streamed")
+        run = ReportStream(name, carrier.webhooks, stream, self._take, answers_lines=answers_lines)
+        return StreamReply(run.answers())
 
     # -- who it is ----------------------------------------------------------------------------------------------------
 
@@ -125,6 +135,11 @@ class CarrierReports:
             failed.more = {"refused": _shown(readings.refused)}
             raise failed
         return readings
+
+
+def is_ndjson(call: Call) -> bool:
+    """Whether a request is a stream of reports."""
+    return call.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() == NDJSON
 
 
 def _shown(refused: Sequence[Refused]) -> list[dict[str, object]]:

@@ -27,7 +27,6 @@ POWERPACK: Final = ACCOUNT + "Powerpack/"
 POOL: Final = ACCOUNT + "NumberPool/{pool_uuid}/"
 
 LATER: Final = (
-    ("DELETE", MESSAGE, "cancelling many messages at once"),
     ("GET", MESSAGE + "{message_uuid}/Media/", "media"),
     ("DELETE", MESSAGE + "{message_uuid}/Media/", "media"),
     ("GET", MESSAGE + "{message_uuid}/Media/{media_id}/", "media"),
@@ -65,6 +64,7 @@ def account_routes(
     table: list[tuple[str, str, Handler]] = [
         ("GET", ACCOUNT, accounts.get),
         ("GET", MESSAGE, messages.list),
+        ("DELETE", MESSAGE, messages.cancel_many),
         ("GET", one_message, messages.get),
         ("DELETE", one_message, messages.cancel),
         ("GET", one_message + "Timeline/", messages.timeline),

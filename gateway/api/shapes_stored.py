@@ -69,7 +69,8 @@ def read_filters(query: Mapping[str, str]) -> MessageFilters | None:
     if service not in ("", "sms", "mms", "whatsapp"):
         raise invalid("message_type", one_of(("sms", "mms", "whatsapp")))
     powerpack_id = (query.get("powerpack_id") or query.get("powerpack_uuid") or "").lower()
-    recipient, number = query.get("to_number", ""), query.get("from_number", "")
+    # A plus that was not percent-encoded is a blank by now.
+    recipient, number = query.get("to_number", "").strip(), query.get("from_number", "").strip()
     nobody = [each for each in (recipient, number) if each and not _is_number(each)]
     if direction == "inbound" or state in STATES_OF_OTHERS or nobody or (powerpack_id and not _is_uuid(powerpack_id)):
         return None

@@ -79,6 +79,35 @@ def test_resolve_says_which_number_and_why_and_sends_nothing(running: Gateway) -
     assert not client.messages.list(to_number="14155550177").objects
 
 
+def test_a_paused_carrier_keeps_what_waits_until_it_is_cancelled_or_resumed(running: Gateway) -> None:
+    def told(command: str) -> str:
+        done = run("carriers", command, *([] if command == "list" else ["simulated"]), data=running.data)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    client = client_for(running.demo)
+
+    def send() -> str:
+        sent = client.messages.create(
+            powerpack_uuid=running.demo["powerpack_uuid"], dst="+14155550166", text="Hello"
+        )  # fmt: skip
+        return str(sent.message_uuid[0])
+
+    assert told("pause") == "simulated is paused\n"
+    try:
+        assert told("list").splitlines()[1].split("\t")[:4] == ["simulated", "simulated", "1000", "yes"]
+        waiting = [send() for _ in range(3)]
+        assert told("cancel") == "3 messages cancelled; 0 had been handed over without an answer yet\n"
+        assert {client.messages.get(each).error_code for each in waiting} == {"300"}
+        later = send()
+    finally:
+        assert told("resume") == "simulated is resumed\n"
+    wait_for_state(client, later, "delivered")
+    refused = run("carriers", "pause", "nobody", data=running.data)
+    assert refused.returncode == 1
+    assert "the settings have no carrier 'nobody'" in refused.stderr
+
+
 def test_a_number_that_cannot_be_is_refused_in_one_line(running: Gateway) -> None:
     refused = run("numbers", "add", "4155550101", "--type", "longcode", "--carrier", "simulated", data=running.data)
     assert refused.returncode == 1
@@ -111,7 +140,9 @@ def test_the_doctor_says_so_when_there_is_no_carrier(tmp_path: Path) -> None:
     assert "BAD   carriers: none" in examined.stdout
 
 
-@pytest.mark.parametrize("command", ["serve", "accounts", "numbers", "resolve", "doctor", "settings", "version"])
+@pytest.mark.parametrize(
+    "command", ["serve", "accounts", "numbers", "carriers", "resolve", "doctor", "settings", "version"]
+)
 def test_every_command_explains_itself(command: str) -> None:
     helped = subprocess.run(
         [sys.executable, "-m", "gateway", command, "--help"], capture_output=True, text=True, timeout=30, check=False

@@ -18,6 +18,7 @@ from gateway.api.router import Router
 from gateway.api.routes import account_routes
 from gateway.api.sending import Sending
 from gateway.bulks import Bulks
+from gateway.cancelling import Cancelling
 from gateway.guard import GuardPolicy
 from gateway.settings import LimitsSettings, ServerSettings
 from resolver.model import E164, AccountId, MessageId
@@ -104,7 +105,10 @@ class ApiFloor(AcceptFloor):
                 self.bulks, MemoryBulks(self.journal), keys, requests, clock=self.clock, ids=self.ids,
                 wait_ms_max=500,
             ),
-            messages=Messages(self.archive, self.resolver, self.facts, clock=self.clock),
+            messages=Messages(
+                self.archive, self.resolver, self.facts,
+                Cancelling(self.resolver, self.facts, clock=self.clock), clock=self.clock,
+            ),
             powerpacks=Powerpacks(self.pools, clock=self.clock, ids=self.ids),
             numbers=NumberPool(self.pools),
             resolve=Resolve(

@@ -23,6 +23,7 @@ from gateway.api.routes import account_routes
 from gateway.api.sending import Sending
 from gateway.api.shapes_message import render_callback
 from gateway.bulks import Bulks
+from gateway.cancelling import Cancelling
 from gateway.clock import SystemClock, SystemIds, seeded_chance
 from gateway.facts import Facts
 from gateway.guard import GuardPolicy
@@ -96,7 +97,10 @@ class Stack:
                         bulks, BulkArchive(database), keys, requests, clock=self.clock, ids=self.ids,
                         wait_ms_max=5_000,
                     ),
-                    messages=Messages(archive, self.resolver, self.facts, clock=self.clock),
+                    messages=Messages(
+                        archive, self.resolver, self.facts,
+                        Cancelling(self.resolver, self.facts, clock=self.clock), clock=self.clock,
+                    ),
                     powerpacks=Powerpacks(self.pools, clock=self.clock, ids=self.ids),
                     numbers=NumberPool(self.pools),
                     resolve=Resolve(
@@ -255,6 +259,47 @@ async def test_a_cancelled_message_is_stored_before_it_is_answered(database: Dat
         assert (await api.send("DELETE", f"Message/{message_id}/")).body["message"] == "cancelled"
         got = await api.send("GET", f"Message/{message_id}/")
     assert (got.body["message_state"], got.body["error_code"]) == ("failed", "300")
+
+
+async def test_all_of_a_powerpack_is_cancelled_and_each_end_is_stored(database: Database) -> None:
+    async with running(database) as (stack, api):
+        many = [f"+1212555{line:04d}" for line in range(700)]
+        for recipients in (many[:350], many[350:]):
+            sent = await api.send("POST", "Message/", stack.body(dst="<".join(recipients), reference="campaign 7"))
+            assert sent.status == 202
+        other = await api.send("POST", "Message/", stack.body(reference="campaign 8"))
+        got = await api.send("DELETE", "Message/?reference=campaign+7")
+        ended = await api.send("GET", "Message/?error_code=300&reference=campaign+7")
+        left = await api.send("GET", f"Message/{other.body['message_uuid'][0]}/")
+    assert (got.status, got.body["cancelled"], got.body["complete"]) == (200, 700, True)
+    assert ended.body["meta"]["total_count"] == 700
+    assert left.body["message_state"] == "queued"
+    async with database.side() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM facts WHERE kind = 'cancelled'") == 700
+
+
+async def test_a_message_from_a_named_number_is_read_and_listed_without_a_powerpack(database: Database) -> None:
+    async with running(database) as (stack, api):
+        body = {"src": NUMBERS[0], "dst": RECIPIENT, "text": "Hello"}
+        sent = await api.send("POST", "Message/", body)
+        await api.send("POST", "Message/", stack.body())
+        got = await api.send("GET", f"Message/{sent.body['message_uuid'][0]}/")
+        page = await api.send("GET", f"Message/?powerpack_id={stack.powerpack_id}")
+        by_number = await api.send("GET", f"Message/?from_number={NUMBERS[0]}")
+    assert (sent.status, got.body["powerpack_id"], got.body["tier"]) == (202, None, "source")
+    assert page.body["meta"]["total_count"] == 1
+    assert sent.body["message_uuid"][0] in [each["message_uuid"] for each in by_number.body["objects"]]
+
+
+async def test_a_pause_survives_the_process_and_holds_what_waits(database: Database) -> None:
+    async with running(database) as (stack, api):
+        assert (await api.send("POST", f"Powerpack/{stack.powerpack_id}/Pause/", "")).status == 200
+    async with running(database, fill=False) as (stack, api):
+        got = await api.send("GET", f"Powerpack/{stack.powerpack_id}/")
+        sent = await api.send("POST", "Message/", stack.body())
+        assert (got.body["paused"], sent.body["decisions"][0]["reason"]) == (True, "paused")
+        now_ms = stack.clock.now_ms()
+        assert stack.resolver.release(CARRIER, now_ms=now_ms, until_ms=now_ms + 100, places=5) == []
 
 
 async def test_a_value_only_the_database_refuses_costs_its_own_request_alone(database: Database) -> None:

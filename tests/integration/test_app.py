@@ -27,6 +27,7 @@ from gateway.settings import (
     Settings,
     StorageSettings,
 )
+from gateway.stores import open_stores
 from resolver.model import CarrierName
 from storage.database import Database
 from tests.conftest import NOW_MS
@@ -157,3 +158,22 @@ async def test_what_is_kept_how_long_is_said_of_tables_that_age(database: Databa
     await database.make_partitions(now_ms=NOW_MS)
     await database.drop_partitions(now_ms=NOW_MS, keep_days=keep_days(StorageSettings(message_days=90, text_days=7)))
     assert keep_days(StorageSettings(text_days=9))["bodies"] == 9
+
+
+async def test_what_was_ordered_of_a_carrier_while_nobody_ran_is_done_before_anything_leaves(
+    settings: Settings, database: Database
+) -> None:
+    async with started(settings):
+        pass
+    async with open_stores(settings.storage) as stores:
+        await stores.catalog.pause_carrier(EAST, True)
+        order_ms = await stores.catalog.order_cancel(EAST, now_ms=NOW_MS)
+    async with started(settings) as life:
+        assert life.gateway._parts is not None
+        assert life.gateway._parts.lanes[EAST].free_places() == 0
+        async with open_stores(settings.storage) as stores:
+            assert (await stores.catalog.find_carrier(EAST)).cancelled_ms == order_ms
+            await stores.catalog.pause_carrier(EAST, False)
+        async with asyncio.timeout(5):
+            while not life.gateway._parts.lanes[EAST].free_places():
+                await asyncio.sleep(0.01)

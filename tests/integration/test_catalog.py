@@ -26,7 +26,17 @@ from resolver.model import (
     Service,
     StickyAtLimit,
 )
-from storage.catalog import AccountRow, ApplicationRow, Catalog, Change, NameTaken, NotFound, NumberTaken, TypeTaken
+from storage.catalog import (
+    AccountRow,
+    ApplicationRow,
+    CarrierRow,
+    Catalog,
+    Change,
+    NameTaken,
+    NotFound,
+    NumberTaken,
+    TypeTaken,
+)
 from storage.changes import ALL, TOLD_MAX
 from storage.database import Database
 from storage.sealing import Vault, WrongKey, token_hash
@@ -318,6 +328,26 @@ async def test_each_edit_is_heard_of_in_order(catalog: Catalog, account: Account
         ]
         await catalog.delete_powerpack(me, PACK)
         assert await take(2) == [Change("powerpack", PACK, me), Change("number", number(account, 100).number, me)]
+
+
+async def test_what_is_told_of_a_carrier_is_kept_and_heard_of(catalog: Catalog) -> None:
+    east = CarrierName("east")
+    assert await catalog.find_carrier(east) == CarrierRow(east)
+    async with listening(catalog) as take:
+        await take(1)
+        await catalog.pause_carrier(east, True)
+        assert await take(1) == [Change("carrier", east)]
+        first = await catalog.order_cancel(east, now_ms=1_000)
+        again = await catalog.order_cancel(east, now_ms=1_000)
+        earlier = await catalog.order_cancel(east, now_ms=500)  # a clock that is behind
+        assert (first, again, earlier) == (1_000, 1_001, 1_002)
+        await take(1)
+    await catalog.note_cancelled(east, cancel_ms=1_001, cancelled=7, in_flight=2)
+    await catalog.note_cancelled(east, cancel_ms=1_000, cancelled=9, in_flight=9)  # too late
+    row = CarrierRow(east, paused=True, cancel_ms=1_002, cancelled_ms=1_001, cancelled=7, in_flight=2)
+    assert await catalog.find_carrier(east) == row
+    await catalog.pause_carrier(east, False)
+    assert (await catalog.load_all()).carriers == [replace(row, paused=False)]
 
 
 async def test_a_large_edit_is_heard_of_as_everything(catalog: Catalog, account: AccountRow) -> None:

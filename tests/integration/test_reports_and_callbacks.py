@@ -174,8 +174,7 @@ async def test_a_bad_row_costs_its_own_message_only(gateway: Gateway) -> None:
     await gateway.reports.take(SIMULATED, [Report("ref-1", "", DELIVERED, "000", 0)])
     hidden = Entry(facts=[fact_row(first, FactKind.SENT)])
     await gateway.journal.append(hidden)
-    gateway.reports._recent.clear()
-    gateway.reports._seen.clear()
+    gateway.facts.awaiting.drop(first)
 
     class Forgetful(MessageArchive):
         async def recall(self, message_ids):

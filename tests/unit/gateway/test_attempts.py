@@ -71,7 +71,9 @@ async def test_a_message_that_was_taken_is_sent_with_its_actual_hand_over() -> N
     assert (fact.kind, fact.attempt, fact.handed_ms, fact.carrier_ref) == (FactKind.SENT, 1, START_MS + 10, "ref")
     assert fact.charged
     assert (message.phase, floor.resolver.waiting) == (Phase.DONE, 0)
-    assert floor.facts.awaiting.find(CARRIER, "ref") is message
+    sent = floor.facts.awaiting.find(CARRIER, "ref")
+    assert sent is not None
+    assert sent.message is message
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=lambda failure: failure.code)
@@ -387,7 +389,9 @@ async def test_a_report_of_being_on_its_way_settles_it_too_and_waits_for_the_las
     message = await unknown(floor)
     report(floor, message, FactKind.REPORTED_SENT)
     assert (message.phase, floor.resolver.waiting) == (Phase.DONE, 0)
-    assert floor.facts.awaiting.find(CARRIER, "ref") is message
+    sent = floor.facts.awaiting.find(CARRIER, "ref")
+    assert sent is not None
+    assert sent.message is message
 
 
 @in_virtual_time

@@ -64,6 +64,11 @@ def message(name: str = "m", *, callback_url: str = "", number: str = "+14155550
     return Message(MessageId(name), request, E164("+14155550123"), E164(number), Tier.AREA, START_MS + 60_000)
 
 
+def waits_for(world: World, carrier_ref: str) -> Message | None:
+    sent = world.facts.awaiting.find(CARRIER, carrier_ref)
+    return sent.message if sent is not None else None
+
+
 # --- Rows -------------------------------------------------------------------------------------------------------------
 
 
@@ -230,11 +235,20 @@ async def test_who_appends_hears_of_the_end_before_the_callbacks_do() -> None:
 async def test_a_sent_message_waits_for_its_report_until_it_ends() -> None:
     world, entry, sent = World(), Entry(), message()
     world.facts.record(entry, sent, FactKind.SENT, carrier=CARRIER, carrier_ref="ref")
-    assert world.facts.awaiting.find(CARRIER, "ref") is sent
+    assert waits_for(world, "ref") is sent
     world.facts.record(entry, sent, FactKind.REPORTED_SENT, carrier=CARRIER)
-    assert world.facts.awaiting.find(CARRIER, "ref") is sent
+    assert waits_for(world, "ref") is sent
     world.facts.record(entry, sent, FactKind.DELIVERED)
-    assert world.facts.awaiting.find(CARRIER, "ref") is None
+    assert len(world.facts.awaiting) == 0
+    assert waits_for(world, "ref") is sent, "for a while a repeated report need not be looked up"
+
+
+@in_virtual_time
+async def test_what_ended_unreported_is_forgotten_so_that_a_late_report_is_told_by_what_is_stored() -> None:
+    world, entry, sent = World(), Entry(), message()
+    world.facts.record(entry, sent, FactKind.SENT, carrier=CARRIER, carrier_ref="ref")
+    world.facts.record(entry, sent, FactKind.UNREPORTED)
+    assert waits_for(world, "ref") is None
 
 
 @in_virtual_time
@@ -244,7 +258,7 @@ async def test_a_report_may_be_the_first_to_name_the_carriers_id() -> None:
     world.facts.record(entry, sent, FactKind.REPORTED_SENT, carrier=CARRIER, carrier_ref="ref")
     assert len(entry.carrier_refs) == 1
     world.facts.record(entry, sent, FactKind.SENT, carrier=CARRIER, detail="by_report")
-    assert world.facts.awaiting.find(CARRIER, "ref") is sent
+    assert waits_for(world, "ref") is sent
 
 
 @in_virtual_time

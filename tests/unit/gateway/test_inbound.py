@@ -397,6 +397,17 @@ async def test_another_carrier_cannot_move_a_message() -> None:
 
 
 @in_virtual_time
+async def test_a_carrier_that_got_a_message_before_its_number_moved_is_believed_and_the_new_one_is_not() -> None:
+    desk = Desk()
+    async with desk.running():
+        (message,) = await desk.sent()
+        desk.reports = desk.open_reports(carrier_of=lambda _: OTHER)
+        assert await desk.take(report(DELIVERED, of=message), carrier=OTHER) == Taken(accepted=0, unknown=1)
+        assert await desk.take(report(DELIVERED, of=message)) == Taken(1, 0)
+        assert desk.kinds(message) == ["sent 1", "delivered"]
+
+
+@in_virtual_time
 async def test_a_message_that_was_never_handed_over_cannot_be_reported() -> None:
     desk = Desk()
     (message,) = desk.accept(wake=False)
@@ -472,6 +483,7 @@ async def test_after_a_restart_a_repeated_report_makes_no_second_fact() -> None:
         (message,) = await desk.sent()
         await desk.take(report(REPORTED_SENT, by=message))
         await desk.take(report(DELIVERED, by=message))
+        desk.facts.awaiting.drop(message.message_id)
         desk.reports = desk.open_reports()
         assert await desk.take(report(DELIVERED, by=message), report(REPORTED_SENT, by=message)) == Taken(2, 0)
         assert desk.kinds(message) == ["sent 1", "reported_sent", "delivered"]
@@ -485,10 +497,25 @@ async def test_what_ended_unreported_keeps_a_late_report_and_does_not_move() -> 
         entry = desk.journal.committed[-1]
         desk.facts.awaiting.drop(message.message_id)
         entry.facts.append(entry.facts[0]._replace(kind=FactKind.UNREPORTED, message_id=message.message_id))
-        assert await desk.take(report(DELIVERED, by=message)) == Taken(1, 0)
-        assert desk.kinds(message)[-1] == "delivered"
+        for _ in range(2):
+            assert await desk.take(report(DELIVERED, by=message)) == Taken(1, 0)
+        assert await desk.take(report(UNDELIVERED, by=message)) == Taken(1, 0), "remembered now, and over all the same"
+        assert desk.kinds(message)[-2:] == ["delivered", "undelivered"]
         assert desk.journal.outcomes() == []
         assert desk.statuses(message) == ["sent"]
+
+
+@in_virtual_time
+async def test_what_was_stored_before_a_message_left_memory_is_not_stored_again_when_it_is_back() -> None:
+    desk = Desk()
+    async with desk.running():
+        (message,) = await desk.sent()
+        await desk.take(report(REPORTED_SENT, by=message))
+        desk.facts.awaiting.drop(message.message_id)
+        assert await desk.take(report(DELIVERED, by=message)) == Taken(1, 0)
+        assert await desk.take(report(REPORTED_SENT, by=message)) == Taken(1, 0)
+        assert desk.kinds(message) == ["sent 1", "reported_sent", "delivered"]
+        assert desk.archive.calls == 2, "one look-up by the carrier's id, one of the message"
 
 
 @in_virtual_time

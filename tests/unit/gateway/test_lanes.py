@@ -673,6 +673,52 @@ async def test_a_carriers_own_word_stops_and_starts_the_lane(prompt: bool) -> No
 
 
 @in_virtual_time
+async def test_a_paused_carrier_is_handed_nothing_and_numbers_learn_of_it_until_it_is_resumed() -> None:
+    floor = Floor(commit_ms=50)
+    messages = floor.accept(3)
+    async with floor.running():
+        await asyncio.sleep(0.02)
+        floor.lane.set_paused(True)  # what is being claimed goes back
+        floor.lane.on_link(True)  # the carrier's own word changes nothing
+        await asyncio.sleep(10)
+        assert written(floor) == []
+        assert floor.lane.free_places() == 0
+        assert not floor.resolver.links[CARRIER].fits(floor.clock.now_ms())
+        floor.lane.set_paused(False)
+        assert floor.resolver.links[CARRIER].fits(floor.clock.now_ms())
+        await asyncio.sleep(1)
+    assert sorted(written_ids(floor)) == ids(messages)
+    assert {tuple(floor.kinds(message)) for message in messages} == {("returned 1", "sent 2")}
+
+
+@in_virtual_time
+async def test_a_carrier_that_is_down_when_it_is_resumed_is_still_down() -> None:
+    floor = Floor()
+    async with floor.running():
+        floor.lane.on_link(False)
+        floor.lane.set_paused(True)
+        floor.lane.set_paused(False)
+        await asyncio.sleep(6)
+        assert not floor.resolver.links[CARRIER].fits(floor.clock.now_ms())
+        floor.lane.on_link(True)
+        assert floor.resolver.links[CARRIER].fits(floor.clock.now_ms())
+
+
+@in_virtual_time
+async def test_what_is_claimed_and_waits_for_its_slot_goes_back_when_its_carrier_is_paused() -> None:
+    floor = Floor(limits=ONE_A_SECOND)
+    first, second = floor.accept(2)
+    async with floor.running():
+        await asyncio.sleep(0.96)  # the second one is claimed ahead of its slot
+        assert phase_of(second) is Phase.RELEASED
+        floor.lane.set_paused(True)
+        assert phase_of(second) is Phase.WAITING
+        await asyncio.sleep(1)
+    assert written_ids(floor) == [first.message_id]
+    assert floor.kinds(second) == ["returned 1"]
+
+
+@in_virtual_time
 async def test_while_the_link_is_down_unknown_messages_wait_and_others_try_it() -> None:
     floor = Floor(places=3)
     messages = floor.accept(30)

@@ -294,3 +294,75 @@ async def test_a_cancellation_that_is_not_stored_is_not_answered_as_done() -> No
         floor.journal.verdicts.append(Settled.FAILED)
         got = await api.delete(f"Message/{message_id}/")
     assert (got.status, got.body["code"]) == (503, "storage_unavailable")
+
+
+# --- Cancelling many --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "left"),
+    [
+        (f"?powerpack_uuid={POWERPACK.upper()}", None, {"c"}),
+        ("?reference=order%207", "", {"b"}),
+        (f"?reference=order+7&powerpack_uuid={POWERPACK}", None, {"b", "c"}),
+        ("", {"reference": "order 7"}, {"b"}),
+        ("?reference=nobody", {"reference": "order 8"}, {"a", "c"}),
+        ("?reference=order", None, {"a", "b", "c"}),
+    ],
+)
+async def test_all_that_waits_and_matches_is_cancelled(query: str, body: object, left: set[str]) -> None:
+    async with served() as (floor, api):
+        ids = {
+            "a": await send(api, url="https://example.com/cb"),
+            "b": await send(api, reference="order 8"),
+            "c": await send(api, powerpack_uuid=None, src=FIRST),
+        }
+        got = await api.delete(f"Message/{query}", body)
+        assert (got.status, got.body["message"]) == (200, "cancelled")
+        assert {name for name, each in ids.items() if floor.resolver.find(MessageId(each))} == left
+        counts = {name: got.body[name] for name in ("cancelled", "cancelling", "in_flight", "complete")}
+        assert counts == {"cancelled": 3 - len(left), "cancelling": 0, "in_flight": 0, "complete": True}
+        states = {(await api.get(f"Message/{ids[name]}/")).body["error_code"] for name in ids.keys() - left}
+        assert states <= {"300"}
+        assert len(floor.callbacks) == 1 + ("a" not in left)
+
+
+async def test_what_is_claimed_or_handed_over_is_counted_apart() -> None:
+    async with served(places=8) as (floor, api):
+        for recipient in ("14155550199", "14155550198"):
+            await send(api, dst=recipient)
+        flying, claimed = floor.lane.taken
+        floor.resolver.depart(flying, now_ms=floor.clock.now_ms())
+        got = await api.delete(f"Message/?powerpack_uuid={POWERPACK}")
+    assert (got.body["cancelled"], got.body["cancelling"], got.body["in_flight"]) == (0, 1, 1)
+    assert claimed.cancelled
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "status", "code"),
+    [
+        ("", None, 400, "missing_parameter"),
+        ("?reference=", {"powerpack_uuid": None}, 400, "missing_parameter"),
+        ("?powerpack=x", None, 400, "invalid_parameter"),
+        ("?reference=order+7", {"powerpack_uid": POWERPACK}, 400, "invalid_parameter"),
+        ("?reference=" + "x" * 256, None, 400, "invalid_parameter"),
+        ("?powerpack_uuid=none", None, 404, "not_found"),
+    ],
+)
+async def test_cancelling_many_says_what_is_wrong_and_cancels_nothing(
+    query: str, body: object, status: int, code: str
+) -> None:
+    async with served() as (floor, api):
+        await send(api)
+        got = await api.delete(f"Message/{query}", body)
+    assert (got.status, got.body["code"]) == (status, code)
+    assert floor.resolver.waiting == 1
+
+
+async def test_nobody_cancels_what_is_another_accounts() -> None:
+    async with served() as (floor, api):
+        await send(api)
+        path = f"/v1/Account/{OTHER_ACCOUNT}/Message/"
+        theirs = await api.delete(f"{path}?powerpack_uuid={POWERPACK}", authorization=basic(OTHER_ACCOUNT))
+        same_word = await api.delete(f"{path}?reference=order+7", authorization=basic(OTHER_ACCOUNT))
+    assert (theirs.status, same_word.body["cancelled"], floor.resolver.waiting) == (404, 0, 1)

@@ -232,6 +232,16 @@ def test_whatever_strangers_post_is_refused_quietly(
 
 
 ALL = {preset: compiled(preset).webhooks for preset in PRESETS}
+ODD = ("[", "/[", "//[", "http://[::1", "\udce9", "/\udce9?a=\udce9", "*", "", "/%00", "/?a[=1&a]=2")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_addresses_and_headers_prove_nothing_and_raise_nothing(preset: str, odd: str) -> None:
+    headers = {name: odd for name in right(preset).headers if name != "Content-Type"}
+    for posted in (right(preset)._replace(target=odd), webhook(FORM, {**headers, "X-Other": odd}, target=odd)):
+        taken = ALL[preset].authenticate(posted, now_ms=NOW_MS)
+        assert (taken is not None) is (posted.headers == right(preset).headers and preset not in ("plivo", "twilio"))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
