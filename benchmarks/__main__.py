@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("benchmarks.decide", "benchmarks.journal", "benchmarks.lane", "benchmarks.accept")
+MODULES = ("benchmarks.decide", "benchmarks.journal", "benchmarks.lane", "benchmarks.accept", "benchmarks.bulk")
 
 if __name__ == "__main__":
     for module in MODULES:

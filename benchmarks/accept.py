@@ -21,14 +21,13 @@ import sys
 import orjson
 
 from benchmarks.client import NewRequest, Run, drive
-from benchmarks.gateway import POWERPACK, Gateway, cpu_seconds, free_port, gateway
+from benchmarks.gateway import HANDED, POWERPACK, Gateway, cpu_seconds, free_port, gateway
 from benchmarks.wire import request_bytes
 from gateway.compiled import program
 from resolver.geography import AREA_CODES
 
 SINGLE_CONNECTIONS = 100
 HUNDRED_CONNECTIONS = 8
-HANDED = "gateway_handovers_total{"
 
 
 def new_requests(target: Gateway, recipients: int) -> NewRequest:

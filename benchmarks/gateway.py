@@ -27,6 +27,7 @@ from storage.embedded import embedded_server
 from storage.sealing import Vault, load_or_make_key
 
 PROGRAM = "gateway.cli" if "--plain" in sys.argv else "gateway"  # the former runs the sources as they are
+HANDED = "gateway_handovers_total{"
 CARRIER = CarrierName("bench")
 POWERPACK = PowerpackId("0197a000-0000-7000-8000-000000000001")
 POOL = PoolId("0197a000-0000-7000-8000-000000000002")
@@ -74,11 +75,11 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def gateway(
-    *, numbers: int, handed_per_s: int, places: int = 500, carrier: str = "", settings: str = ""
+    *, numbers: int, handed_per_s: int, places: int = 500, carrier: str = "", limits: str = "", settings: str = ""
 ) -> AsyncIterator[Gateway]:
     """A gateway with `numbers` long codes whose lane hands over at most `handed_per_s`; stopped and removed after.
 
-    `carrier` holds more lines for the carrier's table of its settings file, `settings` more tables.
+    `carrier` and `limits` hold more lines for these tables of its settings file, `settings` more tables.
     """
     data = Path(tempfile.mkdtemp(prefix="sp-bench-"))
     try:
@@ -86,7 +87,7 @@ async def gateway(
         config = data / "sendpool.toml"
         config.write_text(
             f'[carriers.{CARRIER}]\nkind = "simulated"\nsegments_per_s = {max(1, handed_per_s)}\nplaces = {places}\n'
-            f'{carrier}\n[limits]\ncountries = ["US", "CA"]\n[log]\nlevel = "warning"\n{settings}\n'
+            f'{carrier}\n[limits]\ncountries = ["US", "CA"]\n{limits}\n[log]\nlevel = "warning"\n{settings}\n'
         )
         port = free_port()
         process = await asyncio.create_subprocess_exec(

@@ -177,7 +177,7 @@ def make_routes(
     )  # fmt: skip
     bulks = Bulks(
         outbound, resolver, facts, journal, clock=clock, ids=ids, rows_max=settings.journal.waiting_rows_max // 2,
-        commit_wait_ms_max=settings.journal.wait_ms_max // 2,
+        commit_wait_ms_max=settings.journal.wait_ms_max // 4,
     )  # fmt: skip
     keys, requests = Keys(archive.find_answer), RequestReader(guard_policy(settings.callbacks))
     return [

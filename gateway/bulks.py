@@ -18,10 +18,10 @@ from gateway.outbound import Batch, Outbound
 from gateway.rows import body_row
 from gateway.submissions import KeyTaken, NotAccepted, Outcome, RefusedLine, Stretch, StretchAnswer
 from resolver.core import Resolver
-from resolver.model import E164, AccountId, Decision, Refusal, Request, RequestId
+from resolver.model import E164, Decision, Refusal, Request, RequestId
 from resolver.segments import check_text, measure
 from storage.bulks import BulkMessage
-from storage.records import JournalUnavailable, Settled
+from storage.records import JournalFull, JournalUnavailable, Settled
 
 WAITING_PERCENT_MAX: Final = 98  # of the messages that may wait; the rest is for those who send one by one
 
@@ -67,26 +67,14 @@ class Bulks:
         """Say who it is, or why he may not be written to. 0.4 µs in North America, else 100 µs."""
         return self._outbound.check_recipient(written)
 
-    def short_of(self, account_id: AccountId, count: int) -> str:
-        """Why `count` messages cannot be taken just now: `overloaded`, `storage_unavailable`; "" when they can."""
-        resolver, journal = self._resolver, self._journal
-        if not journal.ready:
-            return "storage_unavailable"
-        if self._outbound.is_overloaded() or journal.waiting_rows > self._rows_max:
-            return "overloaded"
-        if journal.waiting_rows and journal.wait_ms(account_id) > self._commit_wait_ms_max:
-            return "overloaded"
-        if (resolver.waiting + count) * 100 > resolver.waiting_max * WAITING_PERCENT_MAX:
-            return "overloaded"
-        return ""
-
     async def submit(self, stretch: Stretch) -> StretchAnswer:
         """Store a stretch and decide its messages.
 
-        Raises KeyTaken, NotAccepted (the database refused its data) and storage's errors; of these only OutcomeUnknown
-        leaves open what is stored.
+        Raises JournalFull or JournalUnavailable where there is no room for it just now; KeyTaken, NotAccepted (the
+        database refused its data) and storage's other errors. Only OutcomeUnknown leaves open what is stored.
         """
         async with self._turn:
+            self._check_room(stretch)
             settling, answer = self._take(stretch)
             await asyncio.sleep(0)
         settled = await settling
@@ -97,6 +85,19 @@ class Bulks:
         if settled is not Settled.COMMITTED:
             raise JournalUnavailable("the lines were not stored")
         return answer
+
+    def _check_room(self, stretch: Stretch) -> None:
+        resolver, journal = self._resolver, self._journal
+        if not journal.ready:
+            raise JournalUnavailable("the database is away")
+        if self._outbound.is_overloaded():
+            raise JournalFull("there is no room for more messages")
+        if journal.waiting_rows > self._rows_max or (
+            journal.waiting_rows and journal.wait_ms(stretch.account_id) > self._commit_wait_ms_max
+        ):
+            raise JournalFull("too much waits to be committed")
+        if (resolver.waiting + len(stretch.lines)) * 100 > resolver.waiting_max * WAITING_PERCENT_MAX:
+            raise JournalFull("too many messages wait")
 
     def _take(self, stretch: Stretch) -> tuple[asyncio.Future[Settled], StretchAnswer]:
         """All from the decisions to the journal, without an await."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from resolver.model import E164, Decision, MessageId, Refusal, Request
+from resolver.model import E164, AccountId, Decision, MessageId, Refusal, Request
 from storage.bulks import BulkMessage
 from storage.records import IdempotencyRow, Settled, StretchRow
 
@@ -82,6 +82,7 @@ class StretchAnswer(NamedTuple):
 class Stretch(NamedTuple):
     """Lines that are to be stored together. Whoever accepts them fills in the requests as for a Submission."""
 
+    account_id: AccountId
     lines: Sequence[BulkLine]
     requests: Sequence[Request]  # of the lines, each once
     keep: Callable[[StretchAnswer], tuple[StretchRow, IdempotencyRow | None]]  # stored in the same transaction

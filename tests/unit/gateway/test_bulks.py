@@ -47,7 +47,7 @@ class Asked:
         self._key = key
         lines = [BulkLine(place + 1, each, recipient(first + place)) for place, each in enumerate(requests)]
         distinct = list({id(each): each for each in requests}.values())
-        self.stretch = Stretch(lines, distinct, self._keep, self.settled.append)
+        self.stretch = Stretch(ACCOUNT, lines, distinct, self._keep, self.settled.append)
 
     def _keep(self, answer: StretchAnswer) -> tuple[StretchRow, IdempotencyRow | None]:
         self.kept.append(answer)
@@ -181,15 +181,27 @@ async def test_bulks_wait_before_single_requests_would_be_refused() -> None:
     floor = AcceptFloor()
     store = bulks(floor, rows_max=100)
     floor.resolver.waiting_max = 1_000
-    assert store.short_of(ACCOUNT, 980) == ""
-    assert store.short_of(ACCOUNT, 981) == "overloaded"
+
+    async def short(asked: Asked) -> type[Exception] | None:
+        try:
+            await store.submit(asked.stretch)
+        except (JournalFull, JournalUnavailable) as error:
+            assert asked.kept == []
+            return type(error)
+        return None
+
+    assert await short(Asked(*[request()] * 981)) is JournalFull
+    assert await short(Asked(*[request()] * 980)) is None
+    assert await short(Asked(request(), first=1_000)) is JournalFull
+    assert await short(Asked()) is None
     floor.journal.waiting_rows = 101
-    assert store.short_of(ACCOUNT, 0) == "overloaded"
+    assert await short(Asked()) is JournalFull
     floor.journal.waiting_rows, floor.journal.commit_wait_ms = 100, {ACCOUNT: 501}
-    assert store.short_of(ACCOUNT, 0) == "overloaded"
-    assert store.short_of(OTHER_ACCOUNT, 0) == ""
+    assert await short(Asked()) is JournalFull
+    floor.journal.commit_wait_ms = {OTHER_ACCOUNT: 501}
+    assert await short(Asked()) is None
     floor.journal.go_away()
-    assert store.short_of(ACCOUNT, 0) == "storage_unavailable"
+    assert await short(Asked()) is JournalUnavailable
 
 
 @in_virtual_time
