@@ -117,6 +117,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.errors
     gateway.api.times
     gateway.api.bodies
+    gateway.api.forms
     gateway.api.pages
     gateway.api.call
     gateway.api.streams

@@ -8,6 +8,7 @@ from typing import cast
 from gateway.api.bodies import Values, read_bool, read_object
 from gateway.api.call import Call
 from gateway.api.errors import invalid
+from gateway.api.forms import NAME_SHOWN_MAX
 
 
 def read_own(call: Call, known: Collection[str]) -> dict[str, object]:
@@ -16,7 +17,7 @@ def read_own(call: Call, known: Collection[str]) -> dict[str, object]:
     for name in values:
         if name not in known:
             has = ", ".join(known) or "none"
-            raise invalid(ascii(name), f"is no key of this route, which has {has}")
+            raise invalid(ascii(name[:NAME_SHOWN_MAX]), f"is no key of this route, which has {has}")
     return values
 
 

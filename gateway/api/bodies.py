@@ -31,7 +31,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 def read_object(body: bytes) -> dict[str, object]:
     """Read a JSON object; an empty body and `""` (Node's SDK) are an empty one. Raises ApiError."""
-    if not body or body.isspace() or body.strip() == b'""':
+    if is_nothing(body):
         return {}
     try:
         value = orjson.loads(body)
@@ -40,6 +40,11 @@ def read_object(body: bytes) -> dict[str, object]:
     if not isinstance(value, dict):
         raise api_error("invalid_json", "invalid json data sent in raw POST: it must be an object")
     return value
+
+
+def is_nothing(body: bytes) -> bool:
+    """Whether a body says nothing: empty, or the two quotes that Node's SDK sends for an empty one."""
+    return not body or body.isspace() or body.strip() == b'""'
 
 
 def bad_json(body: bytes, why: str) -> ApiError:

@@ -30,7 +30,7 @@ ERRORS: Final[Mapping[str, Kind]] = {
     "body_timeout": Kind(408, "the request's body did not arrive in time"),
     "body_too_large": Kind(413, "the request's body is too large"),
     "unsupported_encoding": Kind(415, "request bodies with a Content-Encoding are not taken; send plain JSON"),
-    "unsupported_media_type": Kind(415, "forms are not taken; send application/json, or application/x-ndjson of lines"),
+    "unsupported_media_type": Kind(415, "send application/json or a form; a bulk is application/x-ndjson"),
     "too_many_requests": Kind(429, "too many requests", 1),
     # parameters
     "invalid_json": Kind(400, "invalid json data sent in raw POST"),

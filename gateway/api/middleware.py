@@ -22,6 +22,7 @@ from aiohttp import web
 
 from gateway.api.call import Call, Reply
 from gateway.api.errors import CLOSES, ApiError, api_error
+from gateway.api.forms import form_as_json
 from gateway.api.heads import KnownRequest
 from gateway.api.router import Access, Route, Router
 from gateway.api.streams import StreamReply, Streams
@@ -124,9 +125,11 @@ class Front:
                 account_id = self._admit(call, route)
                 try:
                     if request.method not in BODILESS:  # some SDKs send a GET with a body: it says nothing
-                        _check_media_type(request)
+                        is_form = _is_form(request)
                         body = self._body_at_hand(request)
                         call.body = await self._read_body(request) if body is None else body
+                        if is_form:
+                            call.body = form_as_json(call.body)
                     reply = await route.handler(call)
                 finally:
                     self._leave(account_id)
@@ -174,7 +177,8 @@ class Front:
         if route.access is Access.ACCOUNT:
             owner = call.account_id = self._identify(call)
         if request.method not in BODILESS:
-            _check_media_type(request)
+            if _is_form(request):
+                raise api_error("unsupported_media_type")
             _check_encoding(request)
         with self._streams.entered(owner, request) as call.stream:
             reply = self._finished(await route.handler(call))
@@ -344,12 +348,15 @@ def _target(request: web.BaseRequest) -> str:
     return raw
 
 
-def _check_media_type(request: web.BaseRequest) -> None:
+def _is_form(request: web.BaseRequest) -> bool:
+    """Whether the body is a form; else it is read as JSON, whatever it calls itself. Raises ApiError for multipart."""
     media_type = request.headers.get("Content-Type", "application/json")
-    if media_type != "application/json":
-        kind = media_type.partition(";")[0].strip().lower()
-        if kind.startswith("multipart/") or kind == "application/x-www-form-urlencoded":
-            raise api_error("unsupported_media_type")
+    if media_type == "application/json":
+        return False
+    kind = media_type.partition(";")[0].strip().lower()
+    if kind.startswith("multipart/"):
+        raise api_error("unsupported_media_type")
+    return kind == "application/x-www-form-urlencoded"
 
 
 def _check_encoding(request: web.BaseRequest) -> None:

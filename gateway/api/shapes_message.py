@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.api.bodies import Values, bad_json, checked_text, one_of, read_integer, read_text
+from gateway.api.bodies import Values, bad_json, checked_text, is_nothing, one_of, read_integer, read_text
 from gateway.api.errors import ApiError, api_error, invalid, missing
 from gateway.api.times import iso, spaced, utc
 from gateway.submissions import Answer, Outcome
@@ -29,7 +29,7 @@ RESOLVE_KEYS: Final = frozenset(
 """What one message to be resolved may have."""
 
 LOGS: Final[Mapping[object, str]] = {
-    None: "true", "": "true", True: "true", "true": "true", False: "false", "false": "false",
+    None: "true", "": "true", True: "true", "true": "true", "1": "true", False: "false", "false": "false", "0": "false",
     "content_only": "content_only", "number_only": "number_only",
 }  # fmt: skip
 METHODS: Final[Mapping[str | None, str]] = {None: "POST", "": "POST", "POST": "POST", "GET": "GET"}
@@ -49,7 +49,7 @@ class SendBody(msgspec.Struct):
     type: str | None = None
     url: str | None = None
     method: str | None = None
-    log: str | bool | None = None
+    log: str | bool | int | None = None
     message_expiry: int | str | None = None
     media_urls: list[object] | str | None = None
     media_ids: list[object] | str | None = None
@@ -81,10 +81,14 @@ def decode_send(body: bytes) -> SendBody:
     try:
         return _decode(body)
     except msgspec.ValidationError as error:
+        if is_nothing(body):
+            return SendBody()
         if "$" in str(error):  # it names a key; else the whole is no object
             raise api_error("invalid_parameter", str(error)) from error
         raise bad_json(body, str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if is_nothing(body):
+            return SendBody()
         raise bad_json(body, str(error)) from error
 
 

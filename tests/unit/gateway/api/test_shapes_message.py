@@ -123,7 +123,7 @@ def test_what_cannot_be_sent_is_refused_with_its_reason(
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        (b"", "invalid_json"),
+        (b"", "src_or_powerpack"),
         (b"dst=1", "invalid_json"),
         (b'{"dst": NaN}', "invalid_json"),
         (b'{"text": "\xff"}', "invalid_json"),
@@ -133,7 +133,7 @@ def test_what_cannot_be_sent_is_refused_with_its_reason(
         (b'{"dst": ' + b"9" * 5_000 + b"}", "invalid_parameter"),
         (b"[]", "invalid_json"),
         (b"null", "invalid_json"),
-        (b'""', "invalid_json"),
+        (b'""', "src_or_powerpack"),
     ],
 )
 def test_what_is_no_body_is_400(body: bytes, code: str) -> None:
