@@ -300,8 +300,8 @@ def jitter(case: Case) -> Iterator[str]:
 
 def sticky(case: Case) -> Iterator[str]:
     rebound = {fact.message_id for fact in case.evidence.facts if fact.kind == "rebound"}
-    numbers: dict[tuple[str, str], Counter[str | None]] = {}
-    moved: set[tuple[str, str]] = set()
+    numbers: dict[tuple[str | None, str], Counter[str | None]] = {}
+    moved: set[tuple[str | None, str]] = set()
     for message in case.evidence.messages:
         thread = (message.powerpack_id, message.recipient)
         if message.message_id in rebound:
@@ -311,6 +311,11 @@ def sticky(case: Case) -> Iterator[str]:
     for thread, counts in numbers.items():
         if len(counts) > 1 and thread not in moved:
             yield f"{thread[1]} hears from {dict(counts)}"
+    for message in case.evidence.messages:
+        if (message.tier == "source") is not (message.powerpack_id is None) and not message.refusal:
+            yield f"{message.message_id} of powerpack {message.powerpack_id} was decided as {message.tier}"
+        if message.powerpack_id is None and message.message_id in rebound:
+            yield f"{message.message_id} named its number and was moved"
     for (message_id, _), claims in case.claims.items():
         stored = case.messages.get(message_id)
         if stored is not None and message_id not in rebound and claims[0].number != stored.number:

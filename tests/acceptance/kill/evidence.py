@@ -70,7 +70,7 @@ class StoredMessage(NamedTuple):
     message_id: str
     request_id: str
     reference: str
-    powerpack_id: str
+    powerpack_id: str | None  # None: it named its source number
     recipient: str
     number: str | None
     tier: str

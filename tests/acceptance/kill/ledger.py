@@ -39,6 +39,7 @@ class Account(NamedTuple):
     callback_url: str
     powerpacks: tuple[str, ...]
     recipients: tuple[str, ...]
+    sources: tuple[str, ...] = ()  # numbers that may be named instead of a powerpack
 
 
 class Manner(NamedTuple):
@@ -51,6 +52,7 @@ class Manner(NamedTuple):
     keyed: float = 0.6
     urgent: float = 0.3
     told: float = 0.4  # have a callback URL
+    named: float = 0.1  # name a source number
     again: float = 0.05  # of the keyed are asked again although they were answered
     expiry_s: tuple[int, int] = (15, 30)
 
@@ -116,6 +118,9 @@ class Ledger:
             "message_expiry": chance.randint(*manner.expiry_s),
             "reference": reference,
         }
+        if account.sources and chance.random() < manner.named:
+            del body["powerpack_uuid"]
+            body["src"] = chance.choice(account.sources)
         if chance.random() < manner.urgent:
             body["priority"] = "urgent"
         if chance.random() < 0.2:

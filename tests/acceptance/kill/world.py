@@ -87,6 +87,7 @@ async def make_world(folder: Path, *, port: int, witness_port: int, hookbox_port
             f"http://127.0.0.1:{hookbox_port}/told",
             tuple(pack.powerpack_id for pack in packs),
             tuple(_recipients()),
+            tuple(row.number for row in rows),
         ),
         {row.number: _law(row) for row in rows},
         {CARRIER: NumberLimits(LINK_SEGMENTS_PER_S, padded_span_ms(1_000), None)},
