@@ -26,6 +26,7 @@ from gateway.hands import hands_of
 from gateway.pace import Pace
 from gateway.settings import LaneSettings
 from resolver.core import Resolver, Verdict
+from resolver.links import LINK_GRACE_MS
 from resolver.model import CarrierName, Message, Phase
 
 log = structlog.get_logger(__name__)
@@ -259,6 +260,7 @@ class Lane:
 
     def _tell_up(self) -> None:
         """Let decisions, and what is to be sent again, know whether the link may be used."""
-        up = self._seems_up and not self._is_paused
-        self._resolver.set_link_up(self.name, up, now_ms=self._clock.now_ms())
+        up, now_ms = self._seems_up and not self._is_paused, self._clock.now_ms()
+        since_ms = now_ms - LINK_GRACE_MS if self._is_paused else now_ms  # a pause is meant, and needs no grace
+        self._resolver.set_link_up(self.name, up, now_ms=since_ms)
         self._attempts.set_link_up(self.name, up)

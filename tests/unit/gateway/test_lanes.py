@@ -680,6 +680,7 @@ async def test_a_paused_carrier_is_handed_nothing_and_numbers_learn_of_it_until_
         await asyncio.sleep(0.02)
         floor.lane.set_paused(True)  # what is being claimed goes back
         floor.lane.on_link(True)  # the carrier's own word changes nothing
+        assert not floor.resolver.links[CARRIER].fits(floor.clock.now_ms())  # from the very next decision on
         await asyncio.sleep(10)
         assert written(floor) == []
         assert floor.lane.free_places() == 0
