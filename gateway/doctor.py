@@ -15,7 +15,7 @@ from gateway.fields import BadSetting
 from gateway.pressure import measure_room
 from gateway.settings import MIB, CarrierSettings, Settings
 from gateway.stores import find_owner, make_data_folder, open_stores
-from resolver.model import CarrierName, NumberType
+from resolver.model import CarrierName, NumberType, Pause
 from storage.catalog import CatalogRows
 from storage.records import StorageError
 
@@ -131,6 +131,12 @@ def _catalog(settings: Settings, rows: CatalogRows) -> Iterator[Finding]:
     for powerpack in rows.powerpacks:
         if powerpack.powerpack_id not in members:
             yield Finding(Level.NOTE, f"powerpack {powerpack.name}", "has no numbers")
+        if powerpack.pause is not Pause.NONE:
+            yield Finding(Level.NOTE, f"powerpack {powerpack.name}", "is paused")
+    for carrier in rows.carriers:
+        if carrier.paused and carrier.carrier in settings.carriers:
+            said = f"is paused; sendpool carriers resume {carrier.carrier} lets messages leave again"
+            yield Finding(Level.NOTE, f"carrier {carrier.carrier}", said)
 
 
 def _without_carrier(settings: Settings, carriers: Iterable[CarrierName]) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ import pytest
 from gateway.doctor import Finding, Level, examine
 from gateway.settings import CarrierSettings, LimitsSettings, ServerSettings, Settings, StorageSettings
 from gateway.stores import open_stores
-from resolver.model import E164, CarrierName, NumberRow, NumberType, PoolId, PowerpackId, PowerpackRow
+from resolver.model import E164, CarrierName, NumberRow, NumberType, Pause, PoolId, PowerpackId, PowerpackRow
 
 EAST = CarrierName("east")
 HTTP = CarrierSettings(name=EAST, kind="http", options={"submit_url": "https://carrier.example/send"})
@@ -107,3 +107,16 @@ async def test_numbers_that_cannot_send_are_named_with_the_reason(settings: Sett
     assert "1 toll-free numbers are not verified" in notes
     assert "powerpack empty: has no numbers" in notes
     assert "powerpack full" not in notes
+
+
+async def test_what_is_paused_is_noted_since_nothing_leaves_there(settings: Settings) -> None:
+    async with open_stores(settings.storage) as stores:
+        account = await stores.catalog.create_account("test", now_ms=1)
+        row = PowerpackRow(POWERPACK, account.account_id, PoolId(POWERPACK), "mine", pause=Pause.WAIT)
+        await stores.catalog.insert_powerpack(row)
+        number = NumberRow(E164("+14155550100"), account.account_id, NumberType.LONG_CODE, "US", EAST, POWERPACK)
+        await stores.catalog.insert_numbers([number])
+        await stores.catalog.pause_carrier(EAST, True)
+    noted = said(await examine(settings), Level.NOTE)
+    assert "powerpack mine: is paused" in noted
+    assert "carrier east: is paused; sendpool carriers resume east lets messages leave again" in noted
