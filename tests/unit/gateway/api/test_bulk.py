@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gateway.api.lines import LINE_BYTES_MAX
 from storage.records import Settled
-from tests.fakes.accept_floor import POWERPACK
+from tests.fakes.accept_floor import FIRST, POWERPACK
 from tests.fakes.api_client import ACCOUNT, OTHER_ACCOUNT, Client, Got, basic
 from tests.fakes.api_floor import ApiFloor
 
@@ -636,3 +636,17 @@ async def test_single_requests_are_answered_while_streams_run() -> None:
             answered += 1
         await asyncio.gather(*streams)
     assert answered >= 4
+
+
+async def test_a_line_may_name_its_source_number_instead_of_a_powerpack() -> None:
+    named = [line(src=src, powerpack_uuid=...) for src in (FIRST, "14155559999", "SENDPOOL")]
+    body = b"\n".join([*named, line(src=FIRST), line(src=FIRST, powerpack_uuid=..., dst=FIRST)])
+    async with served() as (floor, api):
+        got = await send(api, body)
+        answers = await listed(api, got.body["bulk_id"])
+    assert counts(got) == (True, 5, 1, 4, 0)
+    assert (answers[0]["from"], answers[0]["tier"]) == (FIRST[1:], "source")
+    codes = [each["code"] for each in answers[1:]]
+    assert codes == ["src_not_allowed", "invalid_src", "src_or_powerpack", "destination_is_source"]
+    (row,) = [row for entry in floor.journal.committed for row in entry.messages]
+    assert (row.powerpack_id, row.number) == (None, FIRST)
