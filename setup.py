@@ -31,8 +31,9 @@ COMPILED = """
     resolver.pausing resolver.choosing resolver.alone resolver.trace resolver.expiries resolver.registry
     resolver.orphans resolver.memory resolver.rebinding resolver.core
     storage.records
-    gateway.carriers.carrier gateway.awaiting gateway.facts gateway.deposits gateway.pace gateway.attempts
-    gateway.departures gateway.hands gateway.claims gateway.lanes gateway.rows gateway.inbound
+    gateway.carriers.carrier gateway.carriers.simulated
+    gateway.awaiting gateway.facts gateway.deposits gateway.pace gateway.attempts gateway.departures gateway.hands
+    gateway.claims gateway.lanes gateway.rows gateway.inbound
 """.split()
 
 # `make check` is strict about types; here they are translated, whatever libraries are installed beside.

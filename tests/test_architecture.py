@@ -83,6 +83,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.carriers.readings
     gateway.carriers.checks
     gateway.carriers.webhooks
+    gateway.carriers.simulated_options
     gateway.carriers.simulated
     gateway.carriers.connection
     gateway.carriers.http

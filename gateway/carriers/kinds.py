@@ -8,7 +8,8 @@ from typing import Any, Final
 from gateway.carriers import template
 from gateway.carriers.carrier import Carrier
 from gateway.carriers.http import HttpCarrier, HttpOptions
-from gateway.carriers.simulated import SimulatedCarrier, SimulatedOptions
+from gateway.carriers.simulated import SimulatedCarrier
+from gateway.carriers.simulated_options import SimulatedOptions
 from gateway.clock import Clock
 from gateway.settings import CarrierSettings
 

@@ -13,7 +13,7 @@ from gateway.carriers.carrier import (
     Taken,
     read_options,
 )
-from gateway.carriers.simulated import SimulatedOptions
+from gateway.carriers.simulated_options import SimulatedOptions
 from gateway.carriers.template import WORDS
 from gateway.fields import BadSetting
 from gateway.settings import CarrierSettings
