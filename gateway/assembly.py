@@ -38,6 +38,7 @@ from gateway.facts import Facts
 from gateway.fields import BadSetting
 from gateway.guard import GuardedClient, GuardPolicy, networks
 from gateway.inbound import Reports
+from gateway.kept_answers import KeptAnswers
 from gateway.lanes import Lane
 from gateway.outbound import REFUSAL_CODES, Outbound
 from gateway.pools import Pools
@@ -179,7 +180,8 @@ def make_routes(
         outbound, resolver, facts, journal, clock=clock, ids=ids, rows_max=settings.journal.waiting_rows_max // 2,
         commit_wait_ms_max=settings.journal.wait_ms_max // 4,
     )  # fmt: skip
-    keys, requests = Keys(archive.find_answer), RequestReader(guard_policy(settings.callbacks))
+    answers = KeptAnswers(archive.find_answer, is_ready=lambda: journal.ready)
+    keys, requests = Keys(answers.find), RequestReader(guard_policy(settings.callbacks))
     return [
         *base.around.routes(),
         *CarrierReports(carriers.get, reports.take, clock=clock, counts=dials.webhooks).routes(),

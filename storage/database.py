@@ -77,13 +77,16 @@ class OwnedByOther(StorageError):
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether `error` means that the server cannot be reached, or has ended our session."""
+    """Whether `error` means that the server cannot be reached, cannot do it now, or has ended our session."""
     kinds = (
         DatabaseAway,
         OSError,
         asyncpg.PostgresConnectionError,
         asyncpg.OperatorInterventionError,  # shut down, starting up, or ended by a timeout or a new owner
         asyncpg.InsufficientResourcesError,  # too many connections, disk full
+        asyncpg.LockNotAvailableError,  # somebody else has locked what we need, and does not let go
+        asyncpg.TransactionRollbackError,  # a deadlock with somebody else's statements
+        asyncpg.PostgresSystemError,  # its disk fails
         asyncpg.InterfaceError,  # the connection is closed
         asyncpg.InternalClientError,  # it is just being closed: the server has said so, its end is still to come
     )

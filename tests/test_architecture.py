@@ -113,6 +113,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.rows
     gateway.outbound
     gateway.bulks
+    gateway.kept_answers
     gateway.inbound
     gateway.pressure
     gateway.api.errors
