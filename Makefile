@@ -5,6 +5,7 @@ PORT ?= 8080
 DATA ?= ./data
 CYCLES ?= 30
 COUNT ?= 100000
+AWAY ?= 60
 SCENARIO ?= single
 MODE ?= single
 SECONDS ?= 15
@@ -35,12 +36,12 @@ define stage
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compile run check test kill-test fuzz bench load open-loop coverage lock clean
+.PHONY: help setup compile run check test kill-test fault-test fuzz bench load open-loop coverage lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo '  PORT=$(PORT) DATA=$(DATA) (run)   CYCLES=$(CYCLES) (kill-test)   COUNT=$(COUNT) (fuzz)   PYTHON=$(PYTHON) (setup)   UPGRADE=--upgrade (lock)'
+	@echo '  PORT=$(PORT) DATA=$(DATA) (run)   CYCLES=$(CYCLES) (kill-test)   AWAY=$(AWAY) (fault-test)   COUNT=$(COUNT) (fuzz)   PYTHON=$(PYTHON) (setup)   UPGRADE=--upgrade (lock)'
 	@echo '  SCENARIO=$(SCENARIO) (load)   MODE=$(MODE) (open-loop)   for both SECONDS=$(SECONDS) RATE= USERS= LINES= TARGET=demo.json SECRET='
 
 setup: compile ## make the environment in .venv, hash-locked, and compile; quick the second time
@@ -76,11 +77,16 @@ test: check ## set-up, check, then everything else, compiled: real PostgreSQL, w
 	$(call stage,unit tests compiled,$(COMPILED_PYTEST) -q tests/unit)
 	$(call stage,contract and integration tests,$(COMPILED_PYTEST) -m 'not kill' tests \
 		--ignore=tests/unit --ignore=tests/acceptance $(addprefix --ignore=,$(STRUCTURE_TESTS)))
-	$(call stage,acceptance tests,$(COMPILED_PYTEST) -m 'not kill' tests/acceptance)
+	$(call stage,acceptance tests,$(COMPILED_PYTEST) -m 'not kill and not faults' tests/acceptance)
+	$(call stage,fault tests,$(COMPILED_PYTEST) -m faults tests/acceptance/faults)
+	$(call stage,load scenarios,$(MAKE) --no-print-directory load SCENARIO='single bulk reports' SECONDS=5)
 	$(call stage,kill test,SENDPOOL_TEST_CYCLES=$(CYCLES) $(BIN)/pytest -m kill)
 
 kill-test: compile ## kill -9 under load, CYCLES times, and look for what was lost
 	$(call stage,kill test,SENDPOOL_TEST_CYCLES=$(CYCLES) $(BIN)/pytest -m kill)
+
+fault-test: compile ## take PostgreSQL away for AWAY seconds, slow it, fill its disk, crowd it, and look for what was lost
+	$(call stage,fault tests,SENDPOOL_TEST_AWAY_S=$(AWAY) $(BIN)/pytest -m faults tests/acceptance/faults)
 
 fuzz: compile ## fire odd and hostile requests at a gateway of its own, COUNT of them; what finds something is in build/fuzz
 	@$(BIN)/python -m tests.fuzz --count $(COUNT) $(if $(SEED),--seed $(SEED))

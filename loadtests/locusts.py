@@ -1,6 +1,7 @@
-"""Runs one of the Locust scenarios, headless and bounded, against a gateway of its own or one that is named.
+"""Runs Locust scenarios, headless and bounded, against a gateway of their own or one that is named.
 
     python -m loadtests.locusts single [--users 50] [--rate 500] [--seconds 30] [--target data/demo.json]
+    python -m loadtests.locusts single bulk reports --seconds 10
 
 Locust lives in an environment of its own (.venv-load), since it turns all I/O of a process into its own. It prints its
 summary, and leaves report.html and its figures as CSV in the folder that is named at the end. Exit code 1: requests
@@ -53,7 +54,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="python -m loadtests.locusts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     names = "; ".join(f"{name}: {scenario.what}" for name, scenario in SCENARIOS.items())
-    parser.add_argument("scenario", choices=SCENARIOS, help=names)
+    parser.add_argument("scenarios", nargs="+", choices=SCENARIOS, metavar="SCENARIO", help=names)
     parser.add_argument("--users", type=int, help="clients at once, each waits for its answers")
     parser.add_argument("--rate", type=float, help="requests a second of all together")
     parser.add_argument("--seconds", type=int, default=30, help="how long (default %(default)s)")
@@ -66,11 +67,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--handed-per-s", type=int, default=2_000, help="rate of its carrier")
     parser.add_argument("--out", type=Path, default=Path("build/load"), help="where reports go (default %(default)s)")
     options = parser.parse_args(arguments)
-    scenario = SCENARIOS[options.scenario]
-    options.users = options.users or scenario.users
-    options.rate = options.rate or scenario.rate
-    options.lines = options.lines or scenario.lines
-    if min(options.users, options.rate, options.seconds, options.lines) <= 0:
+    if min(each for each in (options.users, options.rate, options.seconds, options.lines) if each is not None) <= 0:
         parser.error("users, rate, seconds and lines are over 0")
     return options
 
@@ -81,45 +78,50 @@ async def run(options: argparse.Namespace) -> int:
         print("Locust is not installed: `make load` does it.", file=sys.stderr)
         return 2
     async with target_of(options) as target:
-        if options.scenario == "reports" and not target.secret:
+        if "reports" in options.scenarios and not target.secret:
             print("reports need the carrier's secret: --secret", file=sys.stderr)
             return 2
-        folder = options.out / f"locust-{options.scenario}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-        folder.mkdir(parents=True)
         scratch = Path(tempfile.mkdtemp(prefix="sp-load-"))
         try:
             with written(target, scratch / "target.json") as file:
-                code = await _run_locust(options, target, file, folder)
+                codes = [await _run_locust(name, options, target, file) for name in options.scenarios]
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    print(f"Report: {folder}/report.html")
-    return 1 if code else 0
+    return 1 if any(codes) else 0
 
 
-async def _run_locust(options: argparse.Namespace, target: Target, file: Path, folder: Path) -> int:
+async def _run_locust(name: str, options: argparse.Namespace, target: Target, file: Path) -> int:
+    """One scenario; Locust's exit code."""
+    scenario = SCENARIOS[name]
+    users, rate = options.users or scenario.users, options.rate or scenario.rate
+    folder = options.out / f"locust-{name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    folder.mkdir(parents=True)
+    print(f"{name}: {users} users, {rate:g} requests/s for {options.seconds} s, to {target.base_url}", flush=True)
     arguments = [
         "--headless", "--locustfile", str(ROOT / "loadtests" / "scenarios.py"), "--host", target.base_url,
-        "--users", str(options.users), "--spawn-rate", str(options.users), "--run-time", f"{options.seconds}s",
+        "--users", str(users), "--spawn-rate", str(users), "--run-time", f"{options.seconds}s",
         "--stop-timeout", "10", "--only-summary", "--exit-code-on-error", "1", "--loglevel", "WARNING",
         "--html", str(folder / "report.html"), "--csv", str(folder / "figures"),
-        SCENARIOS[options.scenario].user_class,
+        scenario.user_class,
     ]  # fmt: skip
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "LOAD_TARGET": str(file),
-        "LOAD_USERS": str(options.users),
-        "LOAD_RATE": str(options.rate),
-        "LOAD_LINES": str(options.lines),
+        "LOAD_USERS": str(users),
+        "LOAD_RATE": str(rate),
+        "LOAD_LINES": str(options.lines or scenario.lines),
     }
     process = await asyncio.create_subprocess_exec(str(LOCUST), *arguments, env=environment)
     try:
         async with asyncio.timeout(options.seconds + 2 * STOP_S_MAX):
-            return await process.wait()
+            code = await process.wait()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
+    print(f"Report: {folder}/report.html", flush=True)
+    return code
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import orjson
 
@@ -27,6 +28,12 @@ def recipients(chance: random.Random) -> Iterator[str]:
 def message_body(powerpack_uuid: str, to: Sequence[str]) -> bytes:
     """A request for one message to each."""
     return orjson.dumps({"powerpack_uuid": powerpack_uuid, "dst": "<".join(to), "text": TEXT})
+
+
+def last_to_leave(answer: Mapping[str, Any]) -> str:
+    """Of a request's messages the one that is forecast to leave last; "" where none will."""
+    leaving = [each for each in answer["decisions"] if each.get("send_at")]
+    return str(max(leaving, key=lambda each: each["send_at"])["message_uuid"]) if leaving else ""
 
 
 def bulk_body(to: Sequence[str]) -> bytes:
@@ -64,11 +71,13 @@ def find_fault(mode: str, status: int, body: bytes) -> str:
 
 
 def _fault_of_reports(body: bytes) -> str:
-    """An array is answered by one object, a stream line by line; either way all must be facts."""
+    """An array is answered by one object, a stream by a line for each and one at the end; all must be facts."""
     for line in body.splitlines():
         answer = orjson.loads(line)
         if answer.get("unknown") or answer.get("refused") or answer.get("error"):
             return "reports that were not taken"
+        if not answer.get("complete", True):
+            return "an incomplete stream"
     return ""
 
 

@@ -40,6 +40,7 @@ class Proxy:
         """Of the next COMMITs, one each; PASSES when it is empty."""
         self.leaves_with_fate = False  # the server is away from the next COMMIT on that does not simply pass
         self.commits = 0
+        self.commit_s = 0.0  # how long a COMMIT is on its way to the server: a disk that is slow to sync
         self.is_refusing = False
         self.flows = asyncio.Event()  # cleared: a black hole
         self.flows.set()
@@ -147,6 +148,7 @@ class _Link:
         while chunk := await _read(self._client):
             await self._proxy.flows.wait()
             if chunk.endswith(COMMIT):
+                await asyncio.sleep(self._proxy.commit_s)
                 self._fate = self._proxy.meet_fate(self)
                 if self._fate in (Fate.NOT_SENT, Fate.SERVER_HELD, Fate.LATE):
                     return

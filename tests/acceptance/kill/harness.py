@@ -13,11 +13,12 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import aiohttp
 import asyncpg
 import msgspec
 
@@ -53,6 +54,20 @@ OPEN_MESSAGES = """
 """
 
 
+class Surroundings:
+    """What a run stands on: here a plain folder, and the PostgreSQL that the gateway brings."""
+
+    @contextmanager
+    def ground(self, folder: Path) -> Iterator[None]:
+        """Before anything is made in `folder`, until nothing of the run is left."""
+        yield
+
+    @asynccontextmanager
+    async def around(self, world: World) -> AsyncIterator[Mapping[str, str]]:
+        """Once the world is made, until its gateways have ended; gives them more of an environment."""
+        yield {}
+
+
 class Plan(NamedTuple):
     """What is to be done in a run."""
 
@@ -62,6 +77,7 @@ class Plan(NamedTuple):
     behaviour: Behaviour = TROUBLED
     settle_s_max: float = 90.0
     extra: Mapping[str, str] = {}  # environment of the gateway
+    surroundings: Surroundings = Surroundings()
 
 
 class Outcome(NamedTuple):
@@ -74,6 +90,7 @@ class Outcome(NamedTuple):
     unknown: int  # outcomes that nobody knows
     summary: str
     log_tail: str
+    database_log: str
 
     @property
     def is_clean(self) -> bool:
@@ -97,8 +114,17 @@ class Outcome(NamedTuple):
 class Run:
     """A run in progress, for those who strike."""
 
-    def __init__(self, plan: Plan, folder: Path, world: World, witness: WitnessProcess, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        world: World,
+        witness: WitnessProcess,
+        ledger: Ledger,
+        environment: Mapping[str, str],
+    ) -> None:
         self.plan, self.folder, self.world, self.witness, self.ledger = plan, folder, world, witness, ledger
+        self._environment = {**plan.extra, **environment}
         self.random = random.Random(plan.seed)
         self.lives = 0
         self.strikes: Counter[str] = Counter()
@@ -118,7 +144,7 @@ class Run:
             arguments,
             base_url=f"http://127.0.0.1:{port or world.port}",
             program=program or self.plan.program,
-            extra={**self.plan.extra, "SENDPOOL_TEST_LIFE": str(self.lives)},
+            extra={**self._environment, "SENDPOOL_TEST_LIFE": str(self.lives)},
         )
 
     async def moment(self, least_ms: int = MOMENT_MS[0], most_ms: int = MOMENT_MS[1]) -> None:
@@ -145,6 +171,7 @@ async def running(plan: Plan) -> AsyncIterator[Run]:
         stack.enter_context(janitor(folder))
         if not os.environ.get("SENDPOOL_TEST_KEEP"):
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.enter_context(plan.surroundings.ground(folder))
         hookbox = Hookbox(folder / "hookbox.txt")
         stack.callback(hookbox.close)
         hookbox_port = await stack.enter_async_context(listening(hookbox.handle))
@@ -155,8 +182,9 @@ async def running(plan: Plan) -> AsyncIterator[Run]:
         )
         stack.callback(stop_database, folder / "data")
         world = await make_world(folder, port=port, witness_port=witness.port, hookbox_port=hookbox_port)
+        environment = await stack.enter_async_context(plan.surroundings.around(world))
         ledger = Ledger(folder / "ledger.txt", world.account, plan.manner, seed=plan.seed)
-        run = Run(plan, folder, world, witness, ledger)
+        run = Run(plan, folder, world, witness, ledger, environment)
         stack.callback(run.end)
         yield run
 
@@ -210,7 +238,7 @@ async def strike_and_check(plan: Plan, strikes: Sequence[Strike]) -> Outcome:
     async with running(plan) as run:
         try:
             return await _strike_and_check(run, strikes)
-        except (HarnessFailed, TimeoutError, ExceptionGroup) as error:
+        except (HarnessFailed, TimeoutError, ExceptionGroup, aiohttp.ClientError) as error:
             raise HarnessFailed(f"seed {plan.seed}: {error!r}\n{run.gateway.log_tail()}") from error
 
 
@@ -239,6 +267,7 @@ async def _strike_and_check(run: Run, strikes: Sequence[Strike]) -> Outcome:
         sum(fact.kind == "unknown" for fact in evidence.facts),
         summarize(run, evidence, words),
         run.gateway.log_tail(),
+        (run.world.data / "postgres.log").read_text("utf-8", "replace"),
     )
 
 

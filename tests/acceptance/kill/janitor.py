@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +23,8 @@ def main() -> None:
     folder = Path(sys.argv[1])
     sys.stdin.buffer.read()
     stop_database(folder / "data")
+    if (folder / "data").is_mount():
+        subprocess.run(["umount", "--lazy", str(folder / "data")], check=False)
     if not os.environ.get("SENDPOOL_TEST_KEEP"):
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Sequence
@@ -64,6 +65,17 @@ class Submission(NamedTuple):
     body: bytes
 
 
+class Try(NamedTuple):
+    """How one try went, for whoever asks how long it took."""
+
+    began_s: float  # monotonic
+    took_ms: float
+    kind: str  # as in LedgerLine
+    status: int
+    code: str
+    retry_after: str
+
+
 class Ledger:
     """See above. `run` until `stop`, then it finishes what must be known."""
 
@@ -78,13 +90,14 @@ class Ledger:
         self.ends: Counter[str] = Counter()
         self.promised = 0
         self.unexpected: list[str] = []  # answers no client should get
+        self.tries: list[Try] = []
 
     def stop(self) -> None:
         self._stopping.set()
 
     async def run(self) -> None:
         try:
-            async with self._session() as session, asyncio.TaskGroup() as clients:
+            async with self.session() as session, asyncio.TaskGroup() as clients:
                 for _ in range(self._manner.clients):
                     clients.create_task(self._submit_on(session))
         finally:
@@ -98,6 +111,16 @@ class Ledger:
                     burst.create_task(self._submit(session, self._make()))
             await self._pause(self._random.expovariate(1 / self._manner.pause_s))
 
+    async def flood(self, lists: int, recipients_each: int) -> None:
+        """So many lists at once, besides the load; until each of them was answered for good."""
+        made = []
+        for _ in range(lists):
+            submission = self._make(recipients_each)
+            made.append(submission._replace(keyed=True))
+        async with self.session() as session, asyncio.TaskGroup() as clients:
+            for submission in made:
+                clients.create_task(self._submit(session, submission))
+
     async def _pause(self, wait_s: float) -> None:
         try:
             async with asyncio.timeout(wait_s):
@@ -105,11 +128,13 @@ class Ledger:
         except TimeoutError:
             pass
 
-    def _make(self) -> Submission:
+    def _make(self, count: int = 0) -> Submission:
+        """The next one, to `count` recipients or as the manner has it."""
         chance, manner, account = self._random, self._manner, self._account
         self._count += 1
         reference = f"s{self._seed}-{self._count}"
-        count = chance.randint(2, 20) if chance.random() < manner.lists else 1
+        if not count:
+            count = chance.randint(2, 20) if chance.random() < manner.lists else 1
         recipients = tuple(chance.sample(account.recipients, count))
         body: dict[str, object] = {
             "powerpack_uuid": chance.choices(account.powerpacks, (4, *(1 for _ in account.powerpacks[1:])))[0],
@@ -135,7 +160,7 @@ class Ledger:
         self._write(LedgerLine("asked", reference, submission.keyed, list(submission.recipients)))
         is_open = False  # something of it may be stored
         for number in range(10_000):
-            line = await self._try(session, submission)
+            line = await self._timed_try(session, submission)
             self._write(line)
             self.ends[line.kind] += 1
             if line.kind == "accepted":
@@ -152,36 +177,45 @@ class Ledger:
                 return
             await asyncio.sleep(self._random.uniform(*AGAIN_S))
 
-    async def _try(self, session: aiohttp.ClientSession, submission: Submission) -> LedgerLine:
-        """One try, and how it ended; a line is written by the caller before anything else happens."""
+    async def _timed_try(self, session: aiohttp.ClientSession, submission: Submission) -> LedgerLine:
+        began_s = time.monotonic()
+        line, retry_after = await self._try(session, submission)
+        took_ms = (time.monotonic() - began_s) * 1_000
+        self.tries.append(Try(began_s, took_ms, line.kind, line.status, line.code, retry_after))
+        return line
+
+    async def _try(self, session: aiohttp.ClientSession, submission: Submission) -> tuple[LedgerLine, str]:
+        """One try, how it ended, and its Retry-After; the line is written before anything else happens."""
         headers = {"Idempotency-Key": submission.reference} if submission.keyed else {}
         reference = submission.reference
         try:
             async with session.post(self._account.url, data=submission.body, headers=headers) as answer:
                 body = await answer.read()
         except aiohttp.ClientConnectorError:
-            return LedgerLine("refused", reference)  # nobody listened: nothing was sent
+            return LedgerLine("refused", reference), ""  # nobody listened: nothing was sent
         except (aiohttp.ClientError, TimeoutError):
-            return LedgerLine("cut", reference)
+            return LedgerLine("cut", reference), ""
         if answer.status == 202:
             promises = read_promises(body, submission.recipients)
             self.promised += len(promises)
-            return LedgerLine("accepted", reference, promises=promises)
+            return LedgerLine("accepted", reference, promises=promises), ""
         code = _code_of(body)
         kind = "unknown" if code == "outcome_unknown" else "refused"
-        return LedgerLine(kind, reference, status=answer.status, code=code)
+        retry_after = answer.headers.get("Retry-After", "")
+        return LedgerLine(kind, reference, status=answer.status, code=code), retry_after
 
     async def look_at(self, message_ids: Sequence[str]) -> list[Shown]:
         """These messages as the API shows them; one it does not know has no state."""
         found = []
-        async with self._session() as session:
+        async with self.session() as session:
             for message_id in message_ids:
                 async with session.get(f"{self._account.url}{message_id}/") as answer:
                     shown = await answer.json()
                 found.append(Shown(message_id, shown.get("message_state", ""), _plus(shown.get("to_number", ""))))
         return found
 
-    def _session(self) -> aiohttp.ClientSession:
+    def session(self) -> aiohttp.ClientSession:
+        """With the account's credentials; the caller closes it."""
         credentials = b64encode(f"{self._account.auth_id}:{self._account.auth_token}".encode()).decode()
         headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
         return aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=ANSWER_S_MAX))

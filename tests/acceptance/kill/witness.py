@@ -100,6 +100,7 @@ class Witness:
         self._open = 0  # reports on their way
         self._count = 0
         self.arrivals = 0
+        self._acknowledged = 0  # reports
         self._late_ms = 0.0
 
     def handle(self, request: Request) -> Reply:
@@ -111,6 +112,7 @@ class Witness:
         status = {
             "arrivals": self.arrivals,
             "reports_due": len(self._due) + self._open,
+            "acknowledged": self._acknowledged,
             "loop_late_ms": round(self._late_ms, 1),
         }
         return Reply(body=orjson.dumps(status))
@@ -176,6 +178,7 @@ class Witness:
                     continue
                 self._open = len(batch)
                 acknowledged = await self._post(session, batch)
+                self._acknowledged += len(batch) if acknowledged else 0
                 for due in batch:
                     if not acknowledged:
                         self._plan(due.report, REPORT_AGAIN_MS, again=due.again)

@@ -8,7 +8,7 @@ from itertools import islice
 import orjson
 import pytest
 
-from loadtests.traffic import bulk_body, find_fault, message_body, recipients, report, reports_body
+from loadtests.traffic import bulk_body, find_fault, last_to_leave, message_body, recipients, report, reports_body
 from resolver.compliance import check_recipient
 from resolver.model import Refusal
 
@@ -30,6 +30,17 @@ def test_bodies_hold_what_they_should() -> None:
     assert [orjson.loads(line) for line in reports_body(reports, as_lines=True).splitlines()] == reports
 
 
+def test_the_message_that_leaves_last_is_found_by_its_forecast() -> None:
+    decisions = [
+        {"message_uuid": "a", "send_at": "2026-01-01T00:00:01.000Z"},
+        {"message_uuid": "b", "send_at": "2026-01-01T00:00:09.000Z"},
+        {"message_uuid": "c", "state": "failed"},
+        {"message_uuid": "d", "send_at": None},
+    ]
+    assert last_to_leave({"decisions": decisions}) == "b"
+    assert last_to_leave({"decisions": decisions[2:]}) == ""
+
+
 @pytest.mark.parametrize(
     ("mode", "status", "body", "fault"),
     [
@@ -41,6 +52,9 @@ def test_bodies_hold_what_they_should() -> None:
         ("reports", 200, b'{"accepted": 2, "unknown": 0, "refused": []}', ""),
         ("reports", 200, b'{"accepted": 1, "unknown": 1, "refused": []}', "reports that were not taken"),
         ("reports", 200, b'{"accepted": 1, "unknown": 0, "refused": [{"index": 1}]}', "reports that were not taken"),
+        ("reports", 200, b'{"line":1,"ok":true}\n{"complete":true,"accepted":1,"unknown":0,"refused":0}\n', ""),
+        ("reports", 200, b'{"line":1,"ok":false,"error":"x"}\n{"complete":true}\n', "reports that were not taken"),
+        ("reports", 200, b'{"line":1,"ok":true}\n{"complete":false}\n', "an incomplete stream"),
         ("bulk", 200, b'{"complete": true, "refused": 0}', ""),
         ("bulk", 200, b'{"complete": false, "refused": 0}', "an incomplete stream"),
         ("bulk", 200, b'{"complete": true, "refused": 3}', "refused lines"),
