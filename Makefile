@@ -36,12 +36,12 @@ define stage
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compile run check test kill-test fault-test fuzz bench load open-loop coverage lock clean
+.PHONY: help setup compile run check test kill-test drain-test fault-test fuzz bench load open-loop coverage lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo '  PORT=$(PORT) DATA=$(DATA) (run)   CYCLES=$(CYCLES) (kill-test)   AWAY=$(AWAY) (fault-test)   COUNT=$(COUNT) (fuzz)   PYTHON=$(PYTHON) (setup)   UPGRADE=--upgrade (lock)'
+	@echo '  PORT=$(PORT) DATA=$(DATA) (run)   CYCLES=$(CYCLES) (kill-test, drain-test)   AWAY=$(AWAY) (fault-test)   COUNT=$(COUNT) (fuzz)   PYTHON=$(PYTHON) (setup)   UPGRADE=--upgrade (lock)'
 	@echo '  SCENARIO=$(SCENARIO) (load)   MODE=$(MODE) (open-loop)   for both SECONDS=$(SECONDS) RATE= USERS= LINES= TARGET=demo.json SECRET='
 
 setup: compile ## make the environment in .venv, hash-locked, and compile; quick the second time
@@ -87,6 +87,9 @@ kill-test: compile ## kill -9 under load, CYCLES times, and look for what was lo
 
 fault-test: compile ## take PostgreSQL away for AWAY seconds, slow it, fill its disk, crowd it, and look for what was lost
 	$(call stage,fault tests,SENDPOOL_TEST_AWAY_S=$(AWAY) $(BIN)/pytest -m faults tests/acceptance/faults)
+
+drain-test: compile ## SIGTERM under load, CYCLES times, then cut short or paused, and look for what was lost or left open
+	$(call stage,drain test,SENDPOOL_TEST_DRAINS=$(CYCLES) $(BIN)/pytest -m kill -k drain)
 
 fuzz: compile ## fire odd and hostile requests at a gateway of its own, COUNT of them; what finds something is in build/fuzz
 	@$(BIN)/python -m tests.fuzz --count $(COUNT) $(if $(SEED),--seed $(SEED))

@@ -66,6 +66,7 @@ def judge(gateway: Gateway, tally: Tally, *, code: int, stored: int, grown_kib: 
             bool(re.search(r"Traceback|a request failed|never retrieved", log)),
             f"its log tells of failures: {log[-2_000:]}",
         ),
+        (bool(re.search(r"415555[0-9]{4}|DROP TABLE|[^a-z]Hello", log)), f"its log tells of messages: {log[-2_000:]}"),
         (stored < len(tally.accepted), f"{len(tally.accepted)} messages were accepted, {stored} are stored"),
         (grown_kib > RSS_GROWTH_KIB_MAX, f"it grew by {grown_kib} KiB"),
         (tally.statuses[202] < tally.shots / 200, "hardly anything was good: the generator is of no use"),

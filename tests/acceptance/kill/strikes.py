@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -15,6 +16,7 @@ from tests.acceptance.kill.processes import HarnessFailed, free_port, postmaster
 
 SHORT_LIFE: Final = 0.2  # share of lives that may end before the gateway is ready
 FREEZE_MS: Final = (1_000, 7_000)
+PAUSE_S: Final = 9.0
 BACKENDS: Final = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'sendpool:%'"
 
 
@@ -96,6 +98,27 @@ async def drain_gateway(run: Run) -> None:
     if code != Exit.DRAINED:
         raise HarnessFailed(f"the drained gateway ended with {code}")
     run.gateway = run.start_gateway()
+
+
+async def drain_in_vain(run: Run) -> None:
+    """SIGTERM, and soon after a second signal that ends it at once: as safe as a kill at that moment."""
+    await run.gateway.wait_until_ready()
+    await run.moment(1_000)
+    run.gateway.process.send_signal(signal.SIGTERM)
+    await asyncio.sleep(run.random.uniform(0, 0.3))
+    run.gateway.process.send_signal(run.random.choice((signal.SIGTERM, signal.SIGKILL)))
+    await run.gateway.wait_until_gone()
+    run.gateway = run.start_gateway()
+
+
+async def pause_gateway(run: Run) -> None:
+    """The machine stands still for some seconds, as a paused virtual one does."""
+    await run.gateway.wait_until_ready()
+    await run.moment(1_000)
+    run.gateway.process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(run.random.uniform(PAUSE_S / 3, PAUSE_S))
+    run.gateway.process.send_signal(signal.SIGCONT)
+    await run.moment(1_000)
 
 
 async def take_over(run: Run) -> None:

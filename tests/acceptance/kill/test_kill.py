@@ -17,17 +17,20 @@ from tests.acceptance.kill.harness import Outcome, Plan, Strike, strike_and_chec
 from tests.acceptance.kill.ledger import Manner
 from tests.acceptance.kill.strikes import (
     drain_gateway,
+    drain_in_vain,
     freeze_sessions,
     kill_at_point,
     kill_backend,
     kill_both,
     kill_gateway,
     kill_postmaster,
+    pause_gateway,
     take_over,
 )
 from tests.acceptance.kill.witness import CALM
 
 CYCLES = int(os.environ.get("SENDPOOL_TEST_CYCLES", "30"))
+DRAINS = int(os.environ.get("SENDPOOL_TEST_DRAINS", "3"))
 SEED = int(os.environ.get("SENDPOOL_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
 CYCLE_S_MAX = 60
 ROUND_CYCLES = 50
@@ -70,11 +73,22 @@ async def test_nothing_is_lost_when_postgresql_is_killed(capsys: pytest.CaptureF
         assert outcome.is_clean, str(outcome)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 + DRAINS * CYCLE_S_MAX)
 async def test_a_drain_under_load_leaves_nothing_open(capsys: pytest.CaptureFixture[str]):
-    outcome = await strike(Plan(SEED, behaviour=CALM, manner=BRIEF), [drain_gateway] * 3, capsys)
-    assert outcome.is_clean, str(outcome)
-    assert outcome.unknown == 0, str(outcome)
+    for seed, cycles in rounds(DRAINS):
+        outcome = await strike(Plan(seed, behaviour=CALM, manner=BRIEF), [drain_gateway] * len(cycles), capsys)
+        assert outcome.is_clean, str(outcome)
+        assert outcome.unknown == 0, str(outcome)
+
+
+@pytest.mark.timeout(300 + DRAINS * CYCLE_S_MAX)
+async def test_a_drain_that_is_cut_short_and_a_pause_lose_nothing_and_send_nothing_too_fast(
+    capsys: pytest.CaptureFixture[str],
+):
+    for seed, cycles in rounds(DRAINS):
+        strikes = [(drain_in_vain, pause_gateway, drain_in_vain)[number % 3] for number in cycles]
+        outcome = await strike(Plan(seed, behaviour=CALM, manner=BRIEF), strikes, capsys)
+        assert outcome.is_clean, str(outcome)
 
 
 @pytest.mark.timeout(300)
