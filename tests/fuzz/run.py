@@ -16,7 +16,11 @@ from tests.fakes.api_floor import ApiFloor
 from tests.fuzz.client import Tally, fire_all
 from tests.fuzz.requests import Requests, World
 
-AROUND: Final = (("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"), ("POST", "/carriers/simulated/reports"))
+BULK: Final = "/v1/Account/{auth_id}/Message/Bulk/"
+AROUND: Final = (
+    ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"), ("POST", "/carriers/simulated/reports"),
+    ("POST", "/carriers/simulated/inbound"), ("POST", BULK), ("POST", BULK), ("GET", BULK + "{bulk_id}/"),
+)  # fmt: skip
 RSS_GROWTH_KIB_MAX: Final = 400_000
 """What is accepted stays in memory until it has left; what is refused must not."""
 
