@@ -30,7 +30,9 @@ COMPILED = """
     resolver.windows resolver.links resolver.queues resolver.sticky resolver.preference resolver.groups resolver.pool
     resolver.pausing resolver.choosing resolver.alone resolver.trace resolver.expiries resolver.registry
     resolver.orphans resolver.memory resolver.rebinding resolver.core
-    storage.records
+    storage.records storage.backlog
+    gateway.clock gateway.metrics gateway.submissions gateway.outbound
+    gateway.api.times gateway.api.router gateway.api.shapes_accepted gateway.api.sending gateway.api.middleware
     gateway.carriers.carrier gateway.carriers.simulated
     gateway.awaiting gateway.facts gateway.deposits gateway.pace gateway.attempts gateway.departures gateway.hands
     gateway.claims gateway.lanes gateway.rows gateway.inbound

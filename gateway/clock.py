@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import structlog
@@ -64,9 +64,13 @@ class SystemClock:
     """
 
     def __init__(
-        self, *, wall_ns: Callable[[], int] = time.time_ns, elapsed_ns: Callable[[], int] = _elapsed_ns
+        self,
+        *,
+        wall_ns: Callable[[], int] = time.time_ns,
+        elapsed_ns: Callable[[], int] = _elapsed_ns,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._wall_ns, self._elapsed_ns = wall_ns, elapsed_ns
+        self._wall_ns, self._elapsed_ns, self._sleep = wall_ns, elapsed_ns, sleep
         self._offset_ns = wall_ns() - elapsed_ns()
         self._highest_ms = 0
         self._looked_ns = elapsed_ns()
@@ -85,7 +89,7 @@ class SystemClock:
         return self._elapsed_ns() // NS_PER_MS
 
     async def sleep_ms(self, ms: int) -> None:
-        await asyncio.sleep(max(ms, 0) / 1_000)
+        await self._sleep(max(ms, 0) / 1_000)
 
     def anchor(self, newest_ms: int) -> None:
         """Go on from the newest time the journal knows, if that is later than now. Called once, after recovery."""

@@ -10,7 +10,7 @@ import asyncio
 import ipaddress
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -92,10 +92,11 @@ class Door:
     def streams(self) -> int:
         return self._front.streams if self._front is not None else 0
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    def _answer(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         front = self._front
-        if front is not None:
-            return await front(request)
+        return self._answer_early(request) if front is None else front(request)
+
+    async def _answer_early(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path in EARLY_PATHS:
             return await self._early(request)
         error = api_error("storage_unavailable", "the gateway is starting; try again")

@@ -128,10 +128,17 @@ class Outbound:
             self._refused.add(refusal.code)
             raise NotAccepted(refusal.code, refusal.detail)
         self.check_sender(request)
-        recipients, invalid, duplicates = await self._check_recipients(submission.destinations)
+        destinations = submission.destinations
+        if len(destinations) == 1:
+            recipients, invalid, duplicates = self._check_one(destinations[0])
+        else:
+            recipients, invalid, duplicates = await self._check_recipients(destinations)
         if not recipients:
             raise NotAccepted(invalid[0].refusal.code, _all_invalid(invalid))
-        await self._wait_until_ready(len(recipients))
+        if self.is_overloaded() or self._resolver.waiting + len(recipients) > self._resolver.waiting_max:
+            raise NotAccepted("overloaded")
+        if not self._journal.ready and not await self._journal.wait_ready(self._hold_ms_max):
+            raise JournalUnavailable("the database is away")  # what cannot be stored must not move anything
         self.check_sender(request)  # it may have been deleted meanwhile
         request.request_id = RequestId(self._ids.new())
         request.segments, request.accepted_ms = measure(request.text).segments, self._clock.now_ms()
@@ -171,13 +178,13 @@ class Outbound:
         if row is None or row.account_id != request.account_id:
             raise NotAccepted("not_found", "there is no such powerpack")
 
+    def _check_one(self, written: str) -> tuple[list[E164], list[Invalid], list[E164]]:
+        """`_check_recipients` of one."""
+        checked = self.check_recipient(written)
+        return ([], [Invalid(written, checked)], []) if isinstance(checked, Refusal) else ([checked], [], [])
+
     async def _check_recipients(self, destinations: Sequence[str]) -> tuple[list[E164], list[Invalid], list[E164]]:
         """Which recipients there are, each once; which are none; which were named more than once."""
-        if len(destinations) == 1:
-            checked = self.check_recipient(destinations[0])
-            if isinstance(checked, Refusal):
-                return [], [Invalid(destinations[0], checked)], []
-            return [checked], [], []
         counts = dict.fromkeys(destinations, 0)
         for written in destinations:
             counts[written] += 1
@@ -201,13 +208,6 @@ class Outbound:
         if isinstance(checked, Refusal):
             self._refused.add(checked.code)
         return checked
-
-    async def _wait_until_ready(self, count: int) -> None:
-        """Refuse before deciding: a request that cannot be stored must not move anything."""
-        if self.is_overloaded() or self._resolver.waiting + count > self._resolver.waiting_max:
-            raise NotAccepted("overloaded")
-        if not self._journal.ready and not await self._journal.wait_ready(self._hold_ms_max):
-            raise JournalUnavailable("the database is away")
 
     # -- deciding: no await from here to the journal --------------------------------------------------------------
 

@@ -22,12 +22,15 @@ class Submission(NamedTuple):
     keep: Callable[[Answer], IdempotencyRow] | None = None  # the answer's row, stored in the same transaction
 
 
-class Outcome(NamedTuple):
+class Outcome:
     """What became of one recipient. `message_id` is "" where nothing was stored."""
 
-    message_id: MessageId
-    recipient: E164
-    result: Decision | Refusal
+    __slots__ = ("message_id", "recipient", "result")
+
+    def __init__(self, message_id: MessageId, recipient: E164, result: Decision | Refusal) -> None:
+        self.message_id = message_id
+        self.recipient = recipient
+        self.result = result
 
 
 class Invalid(NamedTuple):

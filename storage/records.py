@@ -7,7 +7,6 @@ twice, out of order and before the carrier's answer, and a final state never goe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple, NewType
 
 from resolver.model import E164, AccountId, CarrierName, MessageId, PowerpackId, RequestId, Word
@@ -266,20 +265,37 @@ class StretchRow(NamedTuple):
     at_ms: int
 
 
-@dataclass(slots=True)
 class Entry:
     """What belongs into one transaction together. Never split; shares its transaction with other entries."""
 
-    bodies: list[BodyRow] = field(default_factory=list)
-    messages: list[MessageRow] = field(default_factory=list)
-    handovers: list[HandoverRow] = field(default_factory=list)
-    facts: list[FactRow] = field(default_factory=list)
-    outcomes: list[OutcomeRow] = field(default_factory=list)
-    carrier_refs: list[CarrierRefRow] = field(default_factory=list)
-    unmatched: list[UnmatchedReportRow] = field(default_factory=list)
-    callbacks: list[CallbackRow] = field(default_factory=list)
-    idempotency: IdempotencyRow | None = None
-    stretch: StretchRow | None = None
+    __slots__ = (
+        "bodies", "callbacks", "carrier_refs", "facts", "handovers", "idempotency", "messages", "outcomes", "stretch",
+        "unmatched",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        bodies: list[BodyRow] | None = None,
+        messages: list[MessageRow] | None = None,
+        handovers: list[HandoverRow] | None = None,
+        facts: list[FactRow] | None = None,
+        outcomes: list[OutcomeRow] | None = None,
+        carrier_refs: list[CarrierRefRow] | None = None,
+        unmatched: list[UnmatchedReportRow] | None = None,
+        callbacks: list[CallbackRow] | None = None,
+        idempotency: IdempotencyRow | None = None,
+        stretch: StretchRow | None = None,
+    ) -> None:
+        self.bodies: list[BodyRow] = [] if bodies is None else bodies
+        self.messages: list[MessageRow] = [] if messages is None else messages
+        self.handovers: list[HandoverRow] = [] if handovers is None else handovers
+        self.facts: list[FactRow] = [] if facts is None else facts
+        self.outcomes: list[OutcomeRow] = [] if outcomes is None else outcomes
+        self.carrier_refs: list[CarrierRefRow] = [] if carrier_refs is None else carrier_refs
+        self.unmatched: list[UnmatchedReportRow] = [] if unmatched is None else unmatched
+        self.callbacks: list[CallbackRow] = [] if callbacks is None else callbacks
+        self.idempotency = idempotency
+        self.stretch = stretch
 
     def rows(self) -> int:
         """How many rows it adds, for the journal's bounds."""

@@ -1,6 +1,6 @@
 """One batch, one transaction, one connection: what is sent to PostgreSQL to store a batch, and to learn whether it did.
 
-    BEGIN ─► is the epoch still ours? ─► idempotency keys, whose losers leave ─► COPY table by table ─► COMMIT
+    BEGIN and is the epoch still ours? ─► idempotency keys, whose losers leave ─► COPY table by table ─► COMMIT
 
 Until COMMIT is sent nothing can be stored, and a batch may simply be sent again. Once it is sent only the database
 knows: `holds` looks for one row of the batch, and as long as the old server process lives its commit may still come.
@@ -131,6 +131,7 @@ class JournalConnection:
         try:
             row = await connection.fetchrow(QUERIES["read_backend"])
             assert row is not None, "a connection sees its own backend"
+            await connection.execute(QUERIES["claim_epoch"], str(database.epoch))
         except BaseException:
             connection.terminate()
             raise
@@ -154,9 +155,8 @@ class JournalConnection:
         Raises EpochLost when another process owns the database.
         """
         connection = self._connection
-        await connection.execute("BEGIN")
-        epoch = await connection.fetchval(QUERIES["read_epoch"])
-        if epoch != self._epoch:
+        if await connection.execute(QUERIES["begin_owned"]) != "SELECT 1":
+            epoch = await connection.fetchval(QUERIES["read_epoch"])
             raise EpochLost(f"epoch {epoch} owns this database, ours is {self._epoch}")
         await self._take_keys(batch, on_replayed)
         mark = (self._epoch, batch.number)

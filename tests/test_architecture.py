@@ -132,6 +132,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.connections
     gateway.api.middleware
     gateway.api.shapes_message
+    gateway.api.shapes_accepted
     gateway.api.shapes_powerpack
     gateway.api.idempotency
     gateway.api.requests

@@ -9,12 +9,11 @@ from gateway.api.call import Call, Reply
 from gateway.api.errors import ERRORS, REFUSED_STATUS, ApiError, api_error
 from gateway.api.idempotency import KEPT_STATUS, Keys, hash_request, read_key, replayed
 from gateway.api.requests import RequestReader
+from gateway.api.shapes_accepted import render_accepted, render_refused
 from gateway.api.shapes_message import (
     check_not_to_itself,
     read_destinations,
     read_send,
-    render_accepted,
-    render_refused,
 )
 from gateway.clock import Clock
 from gateway.submissions import Answer, KeyTaken, NotAccepted, Submission, Submit
@@ -37,7 +36,10 @@ class Sending:
         key = read_key(call)
         submission = self._read(call)
         if key is None:
-            return self._reply(call, await self._submitted(submission))
+            try:
+                return self._reply(call, await self._submit(submission))
+            except NotAccepted as error:
+                raise _as_api_error(error) from error
         body_hash = hash_request(call)
         with self._keys.running(call.account_id, key, body_hash):
             try:
@@ -54,21 +56,15 @@ class Sending:
             return IdempotencyRow(call.account_id, key, body_hash, body, self._clock.now_ms())
 
         try:
-            answer = await self._submitted(submission._replace(keep=keep))
+            answer = await self._submit(submission._replace(keep=keep))
+        except NotAccepted as error:
+            raise _as_api_error(error) from error
         except KeyTaken:
             kept = await self._keys.find(call.account_id, key, body_hash)
             if kept is None:  # it was stored and is gone: nobody can say what it answered
                 raise api_error("idempotency_key_running") from None
             return replayed(kept)
         return self._reply(call, answer)
-
-    async def _submitted(self, submission: Submission) -> Answer:
-        try:
-            return await self._submit(submission)
-        except NotAccepted as error:
-            if error.code in ERRORS:
-                raise api_error(error.code, error.detail) from error
-            raise ApiError(400, error.code, error.detail) from error
 
     def _reply(self, call: Call, answer: Answer) -> Reply:
         if answer.stored:
@@ -84,6 +80,10 @@ class Sending:
         if request.source:
             check_not_to_itself(request.source, destinations)
         return Submission(request, destinations, prefer is not None and wants_refusal(prefer))
+
+
+def _as_api_error(error: NotAccepted) -> ApiError:
+    return api_error(error.code, error.detail) if error.code in ERRORS else ApiError(400, error.code, error.detail)
 
 
 def wants_refusal(prefer: str) -> bool:

@@ -11,7 +11,6 @@ import msgspec
 from gateway.api.bodies import Values, bad_json, checked_text, is_nothing, one_of, read_integer, read_text
 from gateway.api.errors import ApiError, api_error, invalid, missing
 from gateway.api.times import iso, spaced, utc
-from gateway.submissions import Answer, Outcome
 from resolver.model import E164, Decision, Message, OnUnknown, Priority, Refusal, RefusalCode
 from storage.records import FactKind, FactRow, State
 
@@ -204,52 +203,6 @@ def read_reference(send: SendBody) -> str:
 def digits(number: str | None) -> str:
     """Write a number as Plivo does: without the plus sign."""
     return (number or "").removeprefix("+")
-
-
-def render_accepted(answer: Answer) -> dict[str, object]:
-    """Give the body of the 202: Plivo's keys, then ours. Empty lists of ours are left out, `decisions` never."""
-    body: dict[str, object] = {
-        "message": "message(s) queued",
-        "message_uuid": [each.message_id for each in answer.stored],
-    }
-    if answer.invalid:
-        body["invalid_number"] = [each.written for each in answer.invalid]
-    body["decisions"] = [_decided(each, answer.segments) for each in answer.stored]
-    if answer.duplicates:
-        body["duplicates"] = [digits(each) for each in answer.duplicates]
-    if answer.refused:
-        body["refused"] = render_refused(answer)
-    return body
-
-
-def render_refused(answer: Answer) -> list[dict[str, object]]:
-    """List what was refused with `Prefer: refuse-now`, or would be."""
-    return [_refused(each) for each in answer.refused]
-
-
-def _decided(outcome: Outcome, segments: int) -> dict[str, object]:
-    decision = outcome.result
-    if isinstance(decision, Refusal):
-        return {"message_uuid": outcome.message_id, "state": State.FAILED, **_refused(outcome)}
-    decided: dict[str, object] = {
-        "message_uuid": outcome.message_id,
-        "to": outcome.recipient[1:],
-        "from": digits(decision.number),
-        "tier": decision.tier,
-        "segments": segments,
-        "send_at": None if decision.forecast_ms is None else utc(decision.forecast_ms),
-    }
-    if decision.forecast_ms is None:
-        decided["reason"] = decision.window
-    return decided
-
-
-def _refused(outcome: Outcome) -> dict[str, object]:
-    refusal = outcome.result
-    assert isinstance(refusal, Refusal)
-    refused: dict[str, object] = {"to": digits(outcome.recipient), "code": refusal.code, "error": refusal.detail}
-    refused.update(render_refusal(refusal))
-    return refused
 
 
 def render_refusal(refusal: Refusal) -> dict[str, object]:

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import Final
 
 _plivo_filter = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2}) ([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,6}))?)?"
 ).fullmatch
 
+SECONDS_MAX: Final = 5_000
+_seconds: dict[int, str] = {}
+"""Texts of seconds: forecasts of many messages lie in the same few."""
+
 
 def utc(at_ms: int) -> datetime:
     """Give an instant as orjson writes it best: 2024-04-05T06:53:20.123000Z (with OPT_UTC_Z)."""
     return datetime.fromtimestamp(at_ms / 1_000, UTC)
+
+
+def stamp(at_ms: int) -> str:
+    """Write an instant as orjson writes `utc` of it, in a third of the time where seconds come again."""
+    at_s, ms = divmod(at_ms, 1_000)
+    second = _seconds.get(at_s)
+    if second is None:
+        if len(_seconds) >= SECONDS_MAX:
+            _seconds.clear()
+        second = _seconds[at_s] = datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{second}.{ms:03d}000Z" if ms else f"{second}Z"
 
 
 def iso(at_ms: int) -> str:

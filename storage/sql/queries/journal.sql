@@ -1,7 +1,15 @@
 -- The journal's own statements. What is stored goes in by COPY; see storage/transaction.py.
 
+-- name: claim_epoch
+-- Tells this session which epoch it writes for.
+SELECT set_config('sendpool.epoch', $1, false);
+
+-- name: begin_owned
+-- Begins a transaction of the journal and asks who may write, in one trip. A row: the epoch of this session does.
+BEGIN; SELECT FROM lease WHERE epoch = current_setting('sendpool.epoch')::bigint;
+
 -- name: read_epoch
--- Who may write: every journal transaction asks first.
+-- Who may write.
 SELECT epoch FROM lease;
 
 -- name: read_backend

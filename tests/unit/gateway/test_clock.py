@@ -163,12 +163,11 @@ def test_it_never_goes_back_and_keeps_the_pace_whatever_the_wall_clock_does(
 async def test_watching_looks_again_and_again() -> None:
     hands = Hands()
 
-    class Impatient(SystemClock):
-        async def sleep_ms(self, ms: int) -> None:
-            hands.move(ms, wall_ms=ms + 5_000)
-            await asyncio.sleep(0)
+    async def sleep(s: float) -> None:
+        hands.move(round(s * 1_000), wall_ms=round(s * 1_000) + 5_000)
+        await asyncio.sleep(0)
 
-    clock = Impatient(wall_ns=hands.wall_ns, elapsed_ns=hands.elapsed_ns)
+    clock = SystemClock(wall_ns=hands.wall_ns, elapsed_ns=hands.elapsed_ns, sleep=sleep)
     watching = asyncio.create_task(clock.watch())
     with capture_logs():
         while clock.steps < 3:

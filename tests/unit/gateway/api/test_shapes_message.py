@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.errors import ApiError
+from gateway.api.shapes_accepted import render_accepted
 from gateway.api.shapes_message import (
     SendBody,
     read_destinations,
@@ -22,10 +23,10 @@ from gateway.api.shapes_message import (
     read_reference,
     read_send,
     read_validity_ms,
-    render_accepted,
     render_callback,
     shown_recipient,
 )
+from gateway.api.times import stamp, utc
 from gateway.submissions import Answer, Invalid, Outcome
 from resolver.model import (
     E164,
@@ -259,6 +260,12 @@ def rendered(answer: Answer) -> dict[str, Any]:
     return body
 
 
+@given(st.integers(0, 4_000_000_000_000), st.integers(0, 5_000))
+def test_an_instant_is_written_as_orjson_writes_it(at_ms: int, later_ms: int) -> None:
+    for each in (at_ms, at_ms + later_ms, at_ms // 1_000 * 1_000):
+        assert orjson.dumps(stamp(each)) == orjson.dumps(utc(each), option=orjson.OPT_UTC_Z)
+
+
 def test_an_accepted_message_is_answered_with_its_source_and_its_forecast() -> None:
     assert rendered(Answer(1, [TAKEN], [], [], [])) == {
         "message": "message(s) queued",
@@ -293,7 +300,8 @@ def test_what_was_stored_as_failed_has_its_id_its_code_and_when_there_is_room_ag
 
 
 def test_what_waits_for_a_link_that_is_down_has_no_forecast_and_says_why() -> None:
-    waiting = TAKEN._replace(result=Decision(E164("22555"), Tier.SOONEST, None, ("link_down",), "link_down"))
+    decision = Decision(E164("22555"), Tier.SOONEST, None, ("link_down",), "link_down")
+    waiting = Outcome(TAKEN.message_id, TAKEN.recipient, decision)
     (decided,) = rendered(Answer(1, [waiting], [], [], []))["decisions"]
     assert (decided["from"], decided["send_at"], decided["reason"]) == ("22555", None, "link_down")
 
