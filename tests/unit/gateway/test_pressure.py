@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -92,19 +93,16 @@ def test_it_is_said_once_when_it_begins_and_once_when_it_ends() -> None:
 
 
 async def test_watching_measures_room_and_lag() -> None:
-    class Late(SystemClock):
+    late_ns = 0
+
+    async def sleep_late(s: float) -> None:
         """Every sleep takes a second longer than asked."""
+        nonlocal late_ns
+        late_ns += round((s + 1) * 1_000_000_000)
+        await asyncio.sleep(0)
 
-        late_ms = 0
-
-        def monotonic_ms(self) -> int:
-            return super().monotonic_ms() + self.late_ms
-
-        async def sleep_ms(self, ms: int) -> None:
-            self.late_ms += ms + 1_000
-            await asyncio.sleep(0)
-
-    watched = Pressure(LimitsSettings(), lambda: PLENTY, clock=Late())
+    clock = SystemClock(elapsed_ns=lambda: time.monotonic_ns() + late_ns, sleep=sleep_late)
+    watched = Pressure(LimitsSettings(), lambda: PLENTY, clock=clock)
     watching = asyncio.create_task(watched.watch())
     with capture_logs():
         while not watched.is_high():
