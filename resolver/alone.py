@@ -18,7 +18,6 @@ from resolver.model import (
     Decision,
     PoolId,
     PowerpackRow,
-    Priority,
     Refusal,
     RefusalCode,
     Request,
@@ -52,10 +51,10 @@ def decide_alone(
     location = locate(recipient)
     if location is None:
         return Refusal(RefusalCode.INVALID_DESTINATION, "The recipient is not a number of a known country.")
-    urgent = request.priority is Priority.URGENT
     question = Question(
-        NO_POOL, request, recipient, location, operator, excluded_networks, now_ms, 0.0, urgent, latest_ms, latest_ms
-    )
+        NO_POOL, request, recipient, location, operator, excluded_networks,
+        now_ms=now_ms, chance=0.0, horizon_ms=latest_ms, latest_ms=latest_ms,
+    )  # fmt: skip
     if not serves(question, number):
         return Refusal(RefusalCode.NO_NUMBER, "The source number may not send to this destination.")
     return _choose(question, number)

@@ -6,7 +6,7 @@ Reads only. What the order of steps is stands here and nowhere else (RESOLUTION:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from resolver.compliance import destination_takes
 from resolver.groups import Candidate, is_sooner
@@ -16,6 +16,7 @@ from resolver.model import (
     Location,
     NumberState,
     NumberType,
+    Priority,
     Refusal,
     RefusalCode,
     Request,
@@ -27,20 +28,39 @@ from resolver.pool import Pool, Rung
 from resolver.queues import Number
 
 
-class Question(NamedTuple):
+class Question:
     """What is asked, with everything that follows from it once."""
 
-    pool: Pool
-    request: Request
-    recipient: E164
-    location: Location
-    operator: str
-    excluded_networks: frozenset[str]  # operators that take no toll-free traffic
-    now_ms: int
-    chance: float
-    urgent: bool
-    horizon_ms: int  # the last instant within patience, and within what is left of the message's validity
-    latest_ms: int  # the last instant within its validity
+    __slots__ = (
+        "chance", "excluded_networks", "horizon_ms", "latest_ms", "location", "now_ms", "operator", "pool", "recipient",
+        "request", "urgent",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        pool: Pool,
+        request: Request,
+        recipient: E164,
+        location: Location,
+        operator: str,
+        excluded_networks: frozenset[str],
+        *,
+        now_ms: int,
+        chance: float,
+        horizon_ms: int,
+        latest_ms: int,
+    ) -> None:
+        self.pool = pool
+        self.request = request
+        self.recipient = recipient
+        self.location = location
+        self.operator = operator
+        self.excluded_networks = excluded_networks  # operators that take no toll-free traffic
+        self.now_ms = now_ms
+        self.chance = chance
+        self.urgent = request.priority is Priority.URGENT
+        self.horizon_ms = horizon_ms  # the last instant within patience, and within what is left of its validity
+        self.latest_ms = latest_ms  # the last instant within the message's validity
 
 
 NO_THREAD = "no_thread"

@@ -93,10 +93,9 @@ class Resolver(Memory):
         patience_ms = pool.row.patience_ms if request.patience_ms is None else request.patience_ms
         validity_ms = request.validity_ms
         return Question(
-            pool, request, recipient, location, operator, self.excluded_networks, now_ms, chance,
-            request.priority is Priority.URGENT,
-            now_ms + (patience_ms if patience_ms < validity_ms else validity_ms),
-            now_ms + validity_ms,
+            pool, request, recipient, location, operator, self.excluded_networks, now_ms=now_ms, chance=chance,
+            horizon_ms=now_ms + (patience_ms if patience_ms < validity_ms else validity_ms),
+            latest_ms=now_ms + validity_ms,
         )  # fmt: skip
 
     def explain(self, request: Request, recipient: E164, *, now_ms: int, chance: float, operator: str = "") -> Trace:

@@ -236,18 +236,19 @@ class Phase(Word):
     DONE = "done"  # sent, or ended
 
 
-@dataclass(slots=True, eq=False)
 class Thread:
-    """Which number of a powerpack one recipient hears from (Sticky Sender)."""
+    """Which number of a powerpack one recipient hears from (Sticky Sender). Identity is its own."""
 
-    number: E164
-    detour: E164 | None  # stands in while `number` is at its limit
-    used: bool  # something was handed over on it
-    last_ms: int  # the latest message either way
-    waiting: list[Message] | None = None  # what was decided by it and has not left; None: nothing
-    undone: tuple[MessageId, ThreadState] | None = (
-        None  # the first of what waits that was not stored, and what was before
-    )
+    __slots__ = ("detour", "last_ms", "number", "undone", "used", "waiting")
+
+    def __init__(self, number: E164, detour: E164 | None, used: bool, last_ms: int) -> None:
+        self.number = number
+        self.detour = detour  # stands in while `number` is at its limit
+        self.used = used  # something was handed over on it
+        self.last_ms = last_ms  # the latest message either way
+        self.waiting: list[Message] | None = None  # what was decided by it and has not left; None: nothing
+        self.undone: tuple[MessageId, ThreadState] | None = None
+        """The first of what waits that was not stored, and what was before."""
 
 
 class ThreadState(NamedTuple):
@@ -258,29 +259,48 @@ class ThreadState(NamedTuple):
     used: bool
 
 
-@dataclass(slots=True, eq=False)
 class Message:
-    """One message in memory, from decision to the carrier's answer. Identity is its own; at most 700 bytes each."""
+    """One message in memory, from decision to the carrier's answer. Identity is its own; at most 700 bytes each.
 
-    message_id: MessageId
-    request: Request
-    recipient: E164
-    number: E164
-    tier: Tier
-    expires_ms: int
-    committed: bool = False  # its decision is durable
-    phase: Phase = Phase.WAITING
-    attempt: int = 0  # the number of the latest claim; 0: never claimed
-    retries: int = 0  # attempts that count against the carrier's maximum
-    slot_ms: int = 0  # planned, then actual instant of the latest attempt
-    claimed_ms: int = 0
-    retry_at_ms: int = 0
-    cancelled: bool = False
-    possible_duplicate: bool = False
-    state: str = "queued"  # the fold over its facts so far: storage.records.State
-    sequence: int = 0  # of its latest callback
-    rebound_ms: int = 0  # when it was last decided again
-    operator: str = ""  # the recipient's network as far as it was known when the message was decided
-    thread: Thread | None = None  # the sticky thread it counts in while it waits
-    thread_before: ThreadState | None = None  # of a thread its decision made or changed
-    booked: bool = False  # it waits for the link rather than for its number, and counts in the link's forecast
+    It is made for each message there is, so its constructor is written out: a dataclass's is never compiled.
+    """
+
+    __slots__ = (
+        "attempt", "booked", "cancelled", "claimed_ms", "committed", "expires_ms", "message_id", "number", "operator",
+        "phase", "possible_duplicate", "rebound_ms", "recipient", "request", "retries", "retry_at_ms", "sequence",
+        "slot_ms", "state", "thread", "thread_before", "tier",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        message_id: MessageId,
+        request: Request,
+        recipient: E164,
+        number: E164,
+        tier: Tier,
+        expires_ms: int,
+        *,
+        committed: bool = False,
+    ) -> None:
+        self.message_id = message_id
+        self.request = request
+        self.recipient = recipient
+        self.number = number
+        self.tier = tier
+        self.expires_ms = expires_ms
+        self.committed = committed  # its decision is durable
+        self.phase = Phase.WAITING
+        self.attempt = 0  # the number of the latest claim; 0: never claimed
+        self.retries = 0  # attempts that count against the carrier's maximum
+        self.slot_ms = 0  # planned, then actual instant of the latest attempt
+        self.claimed_ms = 0
+        self.retry_at_ms = 0
+        self.cancelled = False
+        self.possible_duplicate = False
+        self.state: str = "queued"  # the fold over its facts so far: storage.records.State
+        self.sequence = 0  # of its latest callback
+        self.rebound_ms = 0  # when it was last decided again
+        self.operator = ""  # the recipient's network as far as it was known when the message was decided
+        self.thread: Thread | None = None  # the sticky thread it counts in while it waits
+        self.thread_before: ThreadState | None = None  # of a thread its decision made or changed
+        self.booked = False  # it waits for the link rather than for its number, and counts in the link's forecast

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from resolver.geography import locate
 from resolver.groups import MOVES_MAX, Group, entry_of
@@ -47,13 +47,16 @@ class Rungs:
         return group
 
 
-class Rung(NamedTuple):
+class Rung:
     """One step of the ladder a recipient's message climbs."""
 
-    type: NumberType
-    tier: Tier
-    group: Group
-    soonest: Group | None  # where this is the widest step of its type and country: the same without recommendation
+    __slots__ = ("group", "soonest", "tier", "type")
+
+    def __init__(self, type_: NumberType, tier: Tier, group: Group, soonest: Group | None) -> None:
+        self.type = type_
+        self.tier = tier
+        self.group = group
+        self.soonest = soonest  # where this is the widest step of its type and country: the same without recommendation
 
 
 class Pool:
@@ -70,7 +73,7 @@ class Pool:
         self.better = False  # since the last look, something could leave sooner elsewhere
         self.backlog: Iterator[tuple[Message, int] | None] | None = None  # what is looked at for that (rebinding)
         self.touched: list[Number] = []  # what could leave sooner than its entries say, until the next decision
-        self._ladders: dict[tuple[str, str, Service, bool, str], tuple[Rung, ...]] = {}
+        self._ladders: dict[tuple[str, str, bool, bool, str], tuple[Rung, ...]] = {}
 
     def change(self, row: PowerpackRow) -> None:
         """Other settings, from the very next decision on."""
@@ -79,7 +82,7 @@ class Pool:
 
     def ladder(self, location: Location, service: Service, urgent: bool, operator: str) -> tuple[Rung, ...]:
         """The steps for a recipient there, nearest first, type by type; those without a number ever are left out."""
-        key = (location.country, location.area_code, service, urgent, operator)
+        key = (location.country, location.area_code, service is Service.MMS, urgent, operator)  # an Enum's hash is slow
         ladder = self._ladders.get(key)
         if ladder is None:
             if len(self._ladders) >= LADDERS_MAX:

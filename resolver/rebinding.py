@@ -211,8 +211,9 @@ def _question(memory: Memory, pool: Pool, message: Message, now_ms: int, chance:
     request = message.request
     patience_ms = pool.row.patience_ms if request.patience_ms is None else request.patience_ms
     return Question(
-        pool, request, message.recipient, location, message.operator, memory.excluded_networks, now_ms, chance,
-        request.priority is Priority.URGENT, min(now_ms + patience_ms, message.expires_ms), message.expires_ms,
+        pool, request, message.recipient, location, message.operator, memory.excluded_networks,
+        now_ms=now_ms, chance=chance, horizon_ms=min(now_ms + patience_ms, message.expires_ms),
+        latest_ms=message.expires_ms,
     )  # fmt: skip
 
 

@@ -129,10 +129,11 @@ def message_of(row: MessageRow, request: Request, course: Course) -> Message:
     """The message in memory: waiting, or with an attempt of unknown outcome. Raises ValueError for an unknown word."""
     message = Message(
         row.message_id, request, row.recipient, course.number or row.number or NO_NUMBER,
-        Tier(course.tier or row.tier), row.expires_ms, committed=True, attempt=course.attempt, retries=course.retries,
-        slot_ms=course.slot_ms, possible_duplicate=course.possible_duplicate, state=course.state,
-        rebound_ms=course.rebound_ms,
+        Tier(course.tier or row.tier), row.expires_ms, committed=True,
     )  # fmt: skip
+    message.attempt, message.retries, message.slot_ms = course.attempt, course.retries, course.slot_ms
+    message.possible_duplicate, message.state = course.possible_duplicate, course.state
+    message.rebound_ms = course.rebound_ms
     if course.settled_by is FactKind.UNKNOWN:
         message.phase = Phase.UNKNOWN
     if request.callback_url:

@@ -80,8 +80,9 @@ class Gateway:
         told = Entry()
         known = Message(
             message.message_id, request_of(message, entry.bodies[0]), message.recipient,
-            message.number or message.recipient, Tier(message.tier), message.expires_ms, attempt=1, sequence=1,
+            message.number or message.recipient, Tier(message.tier), message.expires_ms,
         )  # fmt: skip
+        known.attempt = known.sequence = 1
         self.facts.record(told, known, FactKind.SENT, attempt=1, handed_ms=1, carrier=SIMULATED, carrier_ref=ref)
         told.callbacks.clear()
         self.facts.awaiting.drop(message.message_id)

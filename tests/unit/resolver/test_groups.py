@@ -60,7 +60,9 @@ class Floor:
 
 
 def put(number: Number, units: int = 1, asked=None) -> Message:
-    message = Message(new_id(), asked or request(units), recipient(), number.number, Tier.AREA, LATER_MS, True)
+    message = Message(
+        new_id(), asked or request(units), recipient(), number.number, Tier.AREA, LATER_MS, committed=True
+    )
     number.push(message)
     return message
 

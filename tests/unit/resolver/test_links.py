@@ -23,7 +23,9 @@ def number_on(link: Link[Number], order: int, row: NumberRow | None = None) -> N
 
 
 def waiting(number: Number, asked=None, *, committed: bool = True) -> Message:
-    message = Message(new_id(), asked or request(), recipient(), number.number, Tier.AREA, NOW_MS + 9_999, committed)
+    message = Message(
+        new_id(), asked or request(), recipient(), number.number, Tier.AREA, NOW_MS + 9_999, committed=committed
+    )
     number.push(message)
     return message
 

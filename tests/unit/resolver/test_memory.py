@@ -193,9 +193,8 @@ def test_what_waits_for_the_link_waits_for_it_again_after_a_restart():
 
 def test_a_message_without_an_outcome_comes_back_as_one_that_waits_for_a_report():
     resolver = build([long_code()])
-    message = Message(
-        new_id(), request(), recipient(), long_code().number, Tier.AREA, NOW_MS + 9_999, True, Phase.UNKNOWN
-    )
+    message = Message(new_id(), request(), recipient(), long_code().number, Tier.AREA, NOW_MS + 9_999, committed=True)
+    message.phase = Phase.UNKNOWN
     resolver.restore_message(message)
     assert resolver.find(message.message_id) is message
     assert resolver.wake_ms(CARRIER, now_ms=NOW_MS) is None
@@ -206,7 +205,7 @@ def test_a_message_without_an_outcome_comes_back_as_one_that_waits_for_a_report(
 
 def test_a_restored_message_whose_number_is_gone_is_decided_again():
     resolver = build([long_code(line=1)])
-    message = Message(new_id(), request(), recipient(), long_code().number, Tier.AREA, NOW_MS + 9_999, True)
+    message = Message(new_id(), request(), recipient(), long_code().number, Tier.AREA, NOW_MS + 9_999, committed=True)
     resolver.restore_message(message, now_ms=NOW_MS)
     assert list(resolver.orphans) == [message]
     ((moved, outcome),) = resolver.rebind(now_ms=NOW_MS, chance=0.5, most=9)

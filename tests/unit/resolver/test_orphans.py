@@ -6,7 +6,7 @@ from tests.unit.resolver.floor import new_id, recipient, request
 
 
 def message(*, committed: bool = True) -> Message:
-    return Message(new_id(), request(), recipient(), E164("+14152000000"), Tier.AREA, 0, committed)
+    return Message(new_id(), request(), recipient(), E164("+14152000000"), Tier.AREA, 0, committed=committed)
 
 
 def test_they_are_given_in_accept_order_a_bounded_part_at_a_time():

@@ -20,7 +20,9 @@ def number_with(its: Limits | None = None) -> Number:
 
 
 def put(number: Number, asked: Request | None = None, *, to: E164 | None = None) -> Message:
-    message = Message(new_id(), asked or request(), to or recipient(), number.number, Tier.AREA, NOW_MS + 9_999, True)
+    message = Message(
+        new_id(), asked or request(), to or recipient(), number.number, Tier.AREA, NOW_MS + 9_999, committed=True
+    )
     number.push(message)
     return message
 

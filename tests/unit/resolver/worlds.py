@@ -444,10 +444,9 @@ class World:
                     stored.number,
                     stored.tier,
                     stored.expires_ms,
-                    True,
-                    phase,
+                    committed=True,
                 )
-                message.attempt = stored.attempts
+                message.phase, message.attempt = phase, stored.attempts
                 resolver.restore_message(message, now_ms=self.now_ms)
         return resolver
 
