@@ -114,8 +114,9 @@ class Resolver(Memory):
         operator: str = "",
     ) -> Message:
         """Take a decision in: the message waits at its number, the thread follows. `commit` makes it ready to leave."""
-        number = self.numbers[decision.number]
         pool = self.pools.get(request.powerpack_id)
+        # The choice has just looked the number up among its pool's.
+        number = self.numbers[decision.number] if pool is None else pool.numbers[decision.number]
         message = Message(message_id, request, recipient, decision.number, decision.tier, now_ms + request.validity_ms)
         message.operator = operator
         self.enqueue(number, message, decision.forecast_ms, now_ms)

@@ -114,8 +114,8 @@ class Number:
             ahead, count = self.segments, self.messages
         rate = self.rate
         if rate.limit == 1:  # nearly every long code: the same as below, without the division
-            times, span_ms = rate.times, rate.span_ms
-            at_ms = (times[-1] if times else rate.lost_ms) + span_ms
+            span_ms = rate.span_ms
+            at_ms = rate.last_ms + span_ms
             at_ms = (at_ms if at_ms > now_ms else now_ms) + ahead * span_ms
         else:
             at_ms = rate.forecast_ms(ahead, units, now_ms)
@@ -367,9 +367,9 @@ class Number:
 
     def forget(self, count: int, at_ms: int) -> None:
         """After a restart: `count` hand-overs, none later than `at_ms`, that are older than all that is remembered."""
-        self.rate.lost_ms = max(self.rate.lost_ms, at_ms)
+        self.rate.forget(at_ms)
         if self.day is not None:
-            self.day.lost_ms = max(self.day.lost_ms, at_ms)
+            self.day.forget(at_ms)
         else:
             for _ in range(count):
                 self._tally().count(at_ms)

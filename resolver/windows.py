@@ -3,6 +3,8 @@
 Invariants
 * `times` holds the instants of the latest charges, sorted, at least the latest `keep` if there were so many, and what
   has not elapsed. What was forgotten was charged at `lost_ms` or before.
+* `last_ms` is the latest charge, of those that were forgotten if none is remembered: most windows are of one unit, and
+  need not look further.
 * Any half-open span of `span_ms` holds at most `limit` charges: the next one is lawful when the `limit`-th last is
   at least a span old. Exact and sliding; O(1) but for the copy of at most `keep` references.
 * A text of more units than the limit waits for an empty window and charges unit i at hand-over + ⌊i / limit⌋ spans,
@@ -28,7 +30,7 @@ class Window:
     charges.
     """
 
-    __slots__ = ("keep", "limit", "lost_ms", "name", "sealed_ms", "span_ms", "times")
+    __slots__ = ("keep", "last_ms", "limit", "lost_ms", "name", "sealed_ms", "span_ms", "times")
 
     def __init__(self, name: str, *, limit: int, span_ms: int, keep: int = 0) -> None:
         assert limit >= 1, (name, limit)
@@ -38,7 +40,7 @@ class Window:
         self.span_ms = span_ms
         self.keep = max(limit, keep)
         self.times: list[int] = []
-        self.lost_ms = NEVER_MS
+        self.lost_ms = self.last_ms = NEVER_MS
         self.sealed_ms = NEVER_MS  # texts of several units charged until then are not given back: see `give_back`
 
     def lawful_ms(self, units: int) -> int:
@@ -69,10 +71,11 @@ class Window:
         times = self.times
         if units > 1:
             self._charge_text(units, at_ms)
-        elif times and at_ms < times[-1]:  # after a restart some count later than they were
+        elif times and at_ms < self.last_ms:  # after a restart some count later than they were
             insort(times, at_ms)
         else:
             times.append(at_ms)
+            self.last_ms = at_ms
         # A window of thousands forgets an eighth at a time, so that it does not move all the others for each one.
         if len(times) > self.keep + (self.keep >> 3):
             surplus = len(times) - self.keep
@@ -94,6 +97,12 @@ class Window:
             index = bisect_right(times, instant) - 1
             if index >= 0 and times[index] == instant:
                 del times[index]
+        self.last_ms = times[-1] if times else self.lost_ms
+
+    def forget(self, at_ms: int) -> None:
+        """Something was charged at `at_ms` that is older than all that is remembered."""
+        self.lost_ms = max(self.lost_ms, at_ms)
+        self.last_ms = max(self.last_ms, at_ms)
 
     def latest_ms(self, until_ms: int) -> int:
         """The latest charge no later than `until_ms`; 0 when there is none."""
@@ -112,6 +121,7 @@ class Window:
         """The same window, on its own from now on."""
         twin = Window(self.name, limit=self.limit, span_ms=self.span_ms, keep=self.keep)
         twin.times, twin.lost_ms, twin.sealed_ms = self.times.copy(), self.lost_ms, self.sealed_ms
+        twin.last_ms = self.last_ms
         return twin
 
     def _charge_text(self, units: int, at_ms: int) -> None:
@@ -122,6 +132,7 @@ class Window:
                 insort(times, instant)
         else:
             times.extend(instants)
+        self.last_ms = times[-1]
 
     def _instants(self, units: int, at_ms: int) -> list[int]:
         """The instants that `units` handed over at `at_ms` are charged at."""
