@@ -1,13 +1,14 @@
 """Bulks over HTTP: NDJSON accepted durably, with lanes handing over in the same process, beside a bare reader of lines.
 
-    python -m benchmarks.bulk [--pairs 3] [--seconds 4] [--streams 4] [--numbers 10000] [--handed-per-s 2000] [--plain]
+    python -m benchmarks.bulk [--pairs 3] [--lines 120000] [--streams 4] [--numbers 10000] [--handed-per-s 2000]
 
 * bare: an aiohttp handler that cuts the body into lines and decodes each, and stores nothing: the ceiling.
 * shared: all lines say the same, so a stretch of them shares one body. Goal ≥ 40,000 messages/s.
 * own: each line has its own text, so each message has a body of its own.
 
 Beside the streams somebody sends single messages, one after another: what a stream costs others is their latency.
-Client, gateway and PostgreSQL (fsync on) share the machine. A run takes at most 15 s.
+Runs have a number of lines and not of seconds: sockets hold a hundred thousand lines that nobody has read yet.
+Client, gateway and PostgreSQL (fsync on) share the machine.
 """
 
 from __future__ import annotations
@@ -37,20 +38,20 @@ class BulkRun(NamedTuple):
     single_ms: list[float]
 
 
-async def many(port: int, begin: bytes, prepared: list[list[Block]], seconds: float) -> tuple[float, int]:
+async def many(port: int, begin: bytes, prepared: list[list[Block]], lines: int) -> tuple[float, int]:
     """Streams side by side; lines a second, and how many were refused."""
     began = time.perf_counter()
-    found = await asyncio.gather(*(stream(port, begin, each, seconds=seconds) for each in prepared))
+    found = await asyncio.gather(*(stream(port, begin, each, lines_max=lines // len(prepared)) for each in prepared))
     took = time.perf_counter() - began
     return sum(each["lines"] for each, _ in found) / took, sum(each["refused"] for each, _ in found)
 
 
-async def bulk_run(target: Gateway, prepared: list[list[Block]], seconds: float) -> BulkRun:
+async def bulk_run(target: Gateway, prepared: list[list[Block]], lines: int) -> BulkRun:
     begin = head(f"{target.path}Bulk/?powerpack_uuid={POWERPACK}&text={quote(TEXT)}", target.authorization)
     before, cpu = await target.metrics(), cpu_seconds(target.process_id)
     began = time.perf_counter()
     singles = asyncio.create_task(one_by_one(target))
-    lines_per_s, refused = await many(target.port, begin, prepared, seconds)
+    lines_per_s, refused = await many(target.port, begin, prepared, lines)
     singles.cancel()
     single_ms = await singles
     took = time.perf_counter() - began
@@ -104,12 +105,12 @@ async def measure(arguments: argparse.Namespace) -> None:
     }
     try:
         async with gateway(numbers=arguments.numbers, handed_per_s=arguments.handed_per_s) as target:
-            await bulk_run(target, kinds["shared"], 1.0)  # warm, and a backlog for the lane
+            await bulk_run(target, kinds["shared"], 20_000)  # warm, and a backlog for the lane
             for name, prepared in kinds.items():
                 rates: list[float] = []
                 for _ in range(arguments.pairs):
-                    ceiling, _ = await many(bare_port, head("/bulk", ""), prepared, arguments.seconds)
-                    run = await bulk_run(target, prepared, arguments.seconds)
+                    ceiling, _ = await many(bare_port, head("/bulk", ""), prepared, arguments.lines)
+                    run = await bulk_run(target, prepared, arguments.lines)
                     rates.append(run.lines_per_s)
                     print(told(name, run, ceiling), flush=True)
                     await asyncio.sleep(0.5)
@@ -123,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--plain", action="store_true", help="the sources as plain Python")
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--lines", type=int, default=120_000)
     parser.add_argument("--streams", type=int, default=4)
     parser.add_argument("--numbers", type=int, default=10_000)
     parser.add_argument("--handed-per-s", type=int, default=2_000)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterator
 from itertools import cycle, islice
 
 import orjson
@@ -49,16 +48,14 @@ def head(path: str, authorization: str) -> bytes:
     return "\r\n".join(lines).encode()
 
 
-async def stream(
-    port: int, begin: bytes, prepared: list[Block], *, seconds: float = 3_600, lines_max: int | None = None
-) -> tuple[dict[str, int], float]:
-    """Send one stream, for so long or until it holds so many lines; its summary, and how many seconds it took."""
+async def stream(port: int, begin: bytes, prepared: list[Block], *, lines_max: int) -> tuple[dict[str, int], float]:
+    """Send one stream of so many lines, in whole blocks; its summary, and how many seconds it took."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     began = time.perf_counter()
     writer.write(begin)
     try:
-        for data in _cut(prepared, lines_max):
-            if time.perf_counter() - began > seconds or reader.at_eof():
+        for data, _ in islice(cycle(prepared), -(-lines_max // BLOCK_LINES)):
+            if reader.at_eof():
                 break
             writer.write(data)
             await writer.drain()
@@ -78,8 +75,3 @@ async def stream(
     if not summary["complete"]:
         raise SystemExit(f"a stream ended early: {summary}")
     return summary, time.perf_counter() - began
-
-
-def _cut(prepared: list[Block], lines_max: int | None) -> Iterator[bytes]:
-    blocks_max = None if lines_max is None else -(-lines_max // BLOCK_LINES)
-    return (data for data, _ in islice(cycle(prepared), blocks_max))
