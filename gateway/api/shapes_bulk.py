@@ -88,7 +88,7 @@ class LineReader:
         if sample is None:
             sample = self._samples[key] = self._read_sample(send)
         if isinstance(sample, ApiError):
-            raise sample
+            raise sample.with_traceback(None)  # else it would remember every place it was raised from
         dst, text = send.dst, send.text
         if dst is None or dst == "":
             raise missing("dst")
