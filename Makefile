@@ -79,7 +79,7 @@ test: check ## set-up, check, then everything else, compiled: real PostgreSQL, w
 		--ignore=tests/unit --ignore=tests/acceptance $(addprefix --ignore=,$(STRUCTURE_TESTS)))
 	$(call stage,acceptance tests,$(COMPILED_PYTEST) -m 'not kill and not faults' tests/acceptance)
 	$(call stage,fault tests,$(COMPILED_PYTEST) -m faults tests/acceptance/faults)
-	$(call stage,load scenarios,$(MAKE) --no-print-directory load SCENARIO='single bulk reports' SECONDS=5)
+	$(call stage,load scenarios,$(MAKE) --no-print-directory load SCENARIO='single bulk reports' SECONDS=8)
 	$(call stage,kill test,SENDPOOL_TEST_CYCLES=$(CYCLES) $(BIN)/pytest -m kill)
 
 kill-test: compile ## kill -9 under load, CYCLES times, and look for what was lost

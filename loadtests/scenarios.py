@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from locust import FastHttpUser, constant_throughput, task
+from locust import FastHttpUser, constant_throughput, events, task
 
 from loadtests.target import Target, read_target
 from loadtests.traffic import (
@@ -96,6 +96,7 @@ class ReportStream(Sender):
     """Reports on messages that were really handed over, as arrays and as NDJSON in turn; inbound, once it is built."""
 
     has_said_so = False
+    reported = 0
 
     def on_start(self) -> None:
         super().on_start()
@@ -160,6 +161,7 @@ class ReportStream(Sender):
         some = [self.stock.popleft() for _ in range(min(LINES, len(self.stock)))]
         body, media_type = reports_body(some, as_lines=self.as_lines), NDJSON if self.as_lines else JSON
         kind = "NDJSON" if self.as_lines else "array"
+        ReportStream.reported += len(some)
         self.post("reports", TARGET.reports_path, body, media_type, name=f"{LINES} reports, {kind}", secret=True)
 
     @task(1)
@@ -168,3 +170,11 @@ class ReportStream(Sender):
             numbers = list(islice(self.to, LINES))
             body = inbound_body(numbers, self.chance)
             self.post("inbound", TARGET.inbound_path, body, JSON, name=f"{LINES} inbound", secret=True)
+
+
+@events.quitting.add_listener
+def fail_without_reports(environment: Any, **_more: object) -> None:
+    """A stream that never began proves nothing, however well the rest went."""
+    if ReportStream in environment.user_classes and not ReportStream.reported:
+        log.error("no report was sent: no message was handed over in time to report on; let it run longer")
+        environment.process_exit_code = 1
