@@ -117,7 +117,9 @@ def kept(case: Case) -> Iterator[str]:
             message = case.messages.get(promise.message_id)
             if message is None:
                 yield f"{promise.message_id} ({asked.reference}) was promised and is not there"
-            elif (message.recipient, message.number or "") != (promise.recipient, promise.number):
+                continue
+            number = "" if message.refusal else message.number  # the source that was named, if it was refused
+            if (message.recipient, number or "") != (promise.recipient, promise.number):
                 yield f"{promise.message_id} was promised to {promise.recipient} from {promise.number}: {message}"
 
 

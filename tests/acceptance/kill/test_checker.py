@@ -258,6 +258,21 @@ def test_a_lawful_run_passes():
     assert check(clean()) == []
 
 
+def test_a_refused_message_may_keep_the_source_that_was_named():
+    asked = Asked("ref-d", True, (ALICE,), ("accepted",), ((Promise("d", ALICE, ""),),))
+    stored = message("d", number=TWO, tier="none", refusal="no_capacity", powerpack_id="")
+    refused = Evidence(
+        asked=[asked],
+        messages=[stored._replace(callback_url="")],
+        facts=[fact("d", "refused")],
+        outcomes=[StoredOutcome("d", "failed", "420")],
+    )
+    assert check(together(clean(), refused)) == []
+    assert {
+        each.law for each in check(together(clean(), refused._replace(messages=[stored._replace(refusal="")])))
+    } >= {Law.KEPT}
+
+
 def test_nothing_at_all_passes():
     assert check(Evidence()) == []
 
