@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -185,6 +186,37 @@ async def test_wherever_the_body_is_cut_every_line_is_answered_once(lines: list[
     assert set(filled) <= {*said, 1}, "but for a byte order mark, which falls off"
     assert summary["accepted"] + summary["refused"] == len(said)
     assert len(desk.refs) == summary["accepted"]
+
+
+class Endless(Chunks):
+    """A body of `count` chunks that are made as they are asked for."""
+
+    def __init__(self, chunk: bytes, count: int) -> None:
+        super().__init__([])
+        self._chunk, self._left = chunk, count
+
+    async def __anext__(self) -> bytes:
+        if self._left == 0:
+            raise StopAsyncIteration
+        self._left -= 1
+        return self._chunk
+
+
+async def test_memory_holds_one_batch_however_long_the_stream_is() -> None:
+    async def take(carrier: CarrierName, reports: Sequence[Report]) -> Taken:
+        return Taken(len(reports), 0)
+
+    piece = b"".join(line(place) + b"\n" for place in range(300)) + b"{\n" * 200
+    peaks = []
+    for count in (20, 200):
+        stream = ReportStream(CARRIER, compiled("json").webhooks, Endless(piece, count), take, answers_lines=True)
+        tracemalloc.start()
+        async for _ in stream.answers():
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 100_000
+    assert peaks[1] < 2 * MIB
 
 
 # --- Over a connection ------------------------------------------------------------------------------------------------
