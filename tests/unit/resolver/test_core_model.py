@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from resolver.model import NO_POWERPACK, CarrierName, NumberState, Pause, Phase, Priority, Service
@@ -179,6 +179,8 @@ class Driver:
 
 @settings(max_examples=150 * EFFORT, deadline=None)
 @given(st.integers(0, 1 << 32), st.integers(1, 150))
+@example(33_972, 77)  # joins a retry's line while its powerpack is paused, which is then resumed
+@example(33_972, 79)  # … and the retry is cancelled
 def test_the_law_holds_and_every_message_ends_exactly_once_whatever_happens(seed, steps):
     driver = Driver(Random(seed))
     for _ in range(steps):

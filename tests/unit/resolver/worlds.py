@@ -138,6 +138,7 @@ class World:
 
     def claim_own(self, message: Message, *, stored: bool) -> None:
         """Claim what may leave at once in the transaction of its decision, which is stored or fails."""
+        self._note_behind()
         places = dict.fromkeys(self.rates, 3)
         own = self.resolver.release_own(self.pending, now_ms=self.now_ms, lead_ms=100, places=places)
         self._note_released(own)
@@ -153,6 +154,7 @@ class World:
 
     def commit(self) -> None:
         """What was applied is durable now."""
+        self._note_behind()
         for message in self.pending:
             stored = self.stored[message.message_id]
             self._write("decided", stored, at_ms=stored.accepted_ms)
@@ -161,6 +163,7 @@ class World:
 
     def fail_commit(self) -> None:
         """What was applied is not stored: nobody was told."""
+        self._note_behind()
         for message in reversed(self.pending):
             self.resolver.undo(message, now_ms=self.now_ms)
             del self.stored[message.message_id]
@@ -170,9 +173,7 @@ class World:
 
     def release(self, carrier: CarrierName, *, places: int = 10, lead_ms: int = 100, claim: bool = True) -> None:
         """One round of a lane: what is released is claimed, or its claim fails."""
-        for number in self.resolver.numbers.values():
-            for behind in (number.aside or {}).values():
-                self.went_back.update(each.message_id for each in behind)
+        self._note_behind()
         taken = self.resolver.release(carrier, now_ms=self.now_ms, until_ms=self.now_ms + lead_ms, places=places)
         assert len(taken) <= places
         self._note_released(taken)
@@ -182,6 +183,12 @@ class World:
             for message in taken:
                 self._went_back(message)
                 self.resolver.take_back(message, now_ms=self.now_ms)
+
+    def _note_behind(self) -> None:
+        """What waits behind a retry goes first once the retry is gone, by whatever way: noted before each of them."""
+        for number in self.resolver.numbers.values():
+            for behind in (number.aside or {}).values():
+                self.went_back.update(each.message_id for each in behind)
 
     def _note_released(self, taken: Sequence[Message]) -> None:
         waiting = [each for each in self.resolver.open.values() if each.phase is Phase.WAITING]
@@ -324,6 +331,7 @@ class World:
 
     def cancel(self, message: Message) -> None:
         """Stop it: at once, or at the door."""
+        self._note_behind()
         if message.phase is Phase.DONE or not message.committed:
             return
         is_released = message.phase is Phase.RELEASED
@@ -331,12 +339,14 @@ class World:
             self._end(message, "cancelled")
 
     def expire(self) -> None:
+        self._note_behind()
         for message in self.resolver.expire(now_ms=self.now_ms, most=7):
             assert message.expires_ms <= self.now_ms
             self._end(message, "expired")
 
     def rebind(self, most: int = 50) -> list[tuple[Message, Decision | Refusal]]:
         """Take better chances, and write down what moved."""
+        self._note_behind()
         moved = self.resolver.rebind(now_ms=self.now_ms, chance=self.random.random(), most=most)
         for message, decided in moved:
             if isinstance(decided, Refusal):
@@ -368,6 +378,7 @@ class World:
     # -- the catalog --------------------------------------------------------------------------------------------------
 
     def put_number(self, row: NumberRow) -> None:
+        self._note_behind()
         self.rows[row.number] = row
         if row.number in self.gone and row.number in self.restarted:
             for law in self._laws_of(row.number):
@@ -377,6 +388,7 @@ class World:
         self.resolver.put_number(row, now_ms=self.now_ms)
 
     def drop_number(self, number: E164) -> None:
+        self._note_behind()
         self.gone[number] = self.rows.pop(number)
         self.resolver.drop_number(number, now_ms=self.now_ms)
 
@@ -385,6 +397,7 @@ class World:
         self.resolver.put_powerpack(self.powerpack)
 
     def set_pause(self, pause: Pause) -> None:
+        self._note_behind()
         self.powerpack = replace(self.powerpack, pause=pause)
         self.resolver.put_powerpack(self.powerpack)
 
