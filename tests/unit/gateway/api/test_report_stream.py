@@ -215,7 +215,7 @@ async def test_memory_holds_one_batch_however_long_the_stream_is() -> None:
             pass
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 100_000
+    assert peaks[1] < peaks[0] + 500_000  # 90,000 lines more: not six bytes for each
     assert peaks[1] < 2 * MIB
 
 
