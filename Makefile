@@ -70,11 +70,11 @@ check: $(STAMP) ## ruff, mypy strict, architecture, unit tests: under a minute
 	$(call stage,ruff format,$(BIN)/ruff format --check .)
 	$(call stage,mypy,$(BIN)/mypy $(TYPED))
 	$(call stage,architecture,$(BIN)/pytest -q $(STRUCTURE_TESTS))
-	$(call stage,unit tests,$(BIN)/pytest -q tests/unit)
+	$(call stage,unit tests,$(BIN)/pytest -q -n 2 tests/unit)
 
 test: check ## set-up, check, then everything else, compiled: real PostgreSQL, whole processes, kill test
 	$(call stage,compile,$(BIN)/python setup.py --quiet compile --strict)
-	$(call stage,unit tests compiled,$(COMPILED_PYTEST) -q tests/unit)
+	$(call stage,unit tests compiled,$(COMPILED_PYTEST) -q -n 2 tests/unit)
 	$(call stage,contract and integration tests,$(COMPILED_PYTEST) -m 'not kill' tests \
 		--ignore=tests/unit --ignore=tests/acceptance $(addprefix --ignore=,$(STRUCTURE_TESTS)))
 	$(call stage,acceptance tests,$(COMPILED_PYTEST) -m 'not kill and not faults' tests/acceptance)
