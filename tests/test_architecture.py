@@ -128,7 +128,6 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.router
     gateway.api.crowd
     gateway.api.framing
-    gateway.api.heads
     gateway.api.connections
     gateway.api.middleware
     gateway.api.shapes_message

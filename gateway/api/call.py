@@ -63,13 +63,16 @@ class Reply(web.StreamResponse):
     async def write_eof(self, data: bytes = b"") -> None:
         request, body = self._reply_to, self.payload
         assert request is not None, "prepare comes first"
+        if request.method != "HEAD" and request.version.minor == 1:
+            await request.writer.write(self.whole())
+            return
         head = self._head(request.version.minor, b"\r\nContent-Length: %d" % len(body))
         if request.method == "HEAD" or self._reply_status in BODILESS:
             body = b""
         await request.writer.write(b"%b%b" % (head, body))
 
     def whole(self) -> bytes:
-        """Head and body for a POST by HTTP/1.1 that keeps its connection."""
+        """Head and body for all but a HEAD, by HTTP/1.1."""
         status, body = self._reply_status, self.payload
         if status in BODILESS:
             return self._head(1, b"")

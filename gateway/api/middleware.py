@@ -23,7 +23,6 @@ from aiohttp import web
 from gateway.api.call import Call, Reply
 from gateway.api.errors import CLOSES, ApiError, api_error
 from gateway.api.forms import form_as_json
-from gateway.api.heads import KnownRequest
 from gateway.api.router import Access, Route, Router
 from gateway.api.streams import StreamReply, Streams
 from gateway.api.times import iso
@@ -227,10 +226,6 @@ class Front:
     def _body_at_hand(self, request: web.BaseRequest) -> bytes | None:
         """The whole body if it came together with the head; None when it has to be waited for. Raises ApiError."""
         _check_encoding(request)
-        if type(request) is KnownRequest:
-            if len(request.body) > self._body_bytes_max:
-                raise self._too_large()
-            return request.body
         content = request.content
         if not content.is_eof():
             return None
@@ -272,6 +267,8 @@ class Front:
             return error
         if isinstance(error, StorageError):
             return _storage_trouble(error)
+        if isinstance(error, web.RequestPayloadError):
+            return api_error("bad_request", "the request's body is not framed as its head says")
         if isinstance(error, TimeoutError):
             log.warning("an answer took too long", api_id=call.api_id, method=call.request.method)
             return api_error("storage_unavailable")
