@@ -146,7 +146,7 @@ class Compile(Command):
         if not can_compile():
             print("No C compiler or no Python.h here: nothing is compiled, Sendpool runs as plain Python, slower.")
             return
-        print("Compiling the message path; this takes half a minute.", flush=True)
+        print("Compiling the message path; this takes a minute.", flush=True)
         try:
             self._compile_into(folder)
         except Exception as error:
