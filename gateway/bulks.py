@@ -14,9 +14,9 @@ from typing import Final, Protocol
 
 from gateway.clock import Clock, Ids
 from gateway.facts import Facts
-from gateway.outbound import Batch, Outbound
+from gateway.outbound import Batch, Outbound, check_stored
 from gateway.rows import body_row
-from gateway.submissions import KeyTaken, NotAccepted, Outcome, RefusedLine, Stretch, StretchAnswer
+from gateway.submissions import NotAccepted, Outcome, RefusedLine, Stretch, StretchAnswer
 from resolver.core import Resolver
 from resolver.model import E164, Decision, Refusal, Request, RequestId
 from resolver.segments import check_text, measure
@@ -77,13 +77,7 @@ class Bulks:
             self._check_room(stretch)
             settling, answer = self._take(stretch)
             await asyncio.sleep(0)
-        settled = await settling
-        if settled is Settled.REPLAYED:
-            raise KeyTaken
-        if settled is Settled.POISONED:
-            raise NotAccepted("invalid_data")
-        if settled is not Settled.COMMITTED:
-            raise JournalUnavailable("the lines were not stored")
+        check_stored(await settling)
         return answer
 
     def _check_room(self, stretch: Stretch) -> None:

@@ -156,13 +156,7 @@ class Outbound:
         except BaseException:  # nothing was handed to the journal, so nothing of it will ever be stored
             batch.settle(Settled.FAILED)
             raise
-        settled = await settling
-        if settled is Settled.REPLAYED:
-            raise KeyTaken
-        if settled is Settled.POISONED:
-            raise NotAccepted("invalid_data")
-        if settled is not Settled.COMMITTED:
-            raise JournalUnavailable("the request was not stored")
+        check_stored(await settling)
         return answer
 
     def check_sender(self, request: Request) -> None:
@@ -326,6 +320,16 @@ class Batch:
     def settle(self, settled: Settled) -> None:
         """Called once by the journal, synchronously, also when nobody waits any more."""
         self._outbound.settled(self, settled)
+
+
+def check_stored(settled: Settled) -> None:
+    """Raises KeyTaken, NotAccepted (the database refused the data) or JournalUnavailable unless all is committed."""
+    if settled is Settled.REPLAYED:
+        raise KeyTaken
+    if settled is Settled.POISONED:
+        raise NotAccepted("invalid_data")
+    if settled is not Settled.COMMITTED:
+        raise JournalUnavailable("it was not stored")
 
 
 def _all_invalid(invalid: Sequence[Invalid]) -> str:
