@@ -88,12 +88,16 @@ class BuildCompiled(build_ext):
     def run(self) -> None:
         if self.editable_mode:
             return
+        self._clear()  # of an earlier build: what is newer than its headers would count as up to date
         try:
             build(self.distribution, self.build_lib, self.build_temp)
         except Exception as error:
             self.warn(f"compiling failed, so Sendpool will run as plain Python: {error}")
-            for path in modules_in(Path(self.build_lib)).values():
-                path.unlink()
+            self._clear()
+
+    def _clear(self) -> None:
+        for path in modules_in(Path(self.build_lib)).values():
+            path.unlink()
 
 
 class ParallelBuild(build_ext):

@@ -103,7 +103,12 @@ class Attempts:
             self._retry(message, carrier, failed)
 
     def given_up(self, message: Message, carrier: CarrierName, reason: str) -> None:
-        """Its claim was not used: it goes back to its place, and its slot is free."""
+        """Its claim was not used: it goes back to its place, and its slot is free. One cancelled meanwhile ends here:
+        memory alone knows of that, and the next process would send it.
+        """
+        if message.cancelled and message.phase is Phase.RELEASED:
+            self.ended(message, carrier, FactKind.CANCELLED)
+            return
         self._settle(message, FactKind.RETURNED, carrier, detail=reason, handed=False)
         self._resolver.take_back(message, now_ms=self._clock.now_ms())
 

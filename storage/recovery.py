@@ -40,6 +40,7 @@ QUARANTINED_MAX = 1_000
 FORGOTTEN_CHARGES = 1_000
 """Of a number that is gone, for its carrier's link."""
 
+HOUR_MS = 3_600_000  # of the pages of `stream_charges`
 DAY_MS = 86_400_000
 WINDOW_MS = DAY_MS + DAY_MS // 50
 """How far back a hand-over can still count: the longest window and 2 %."""
@@ -127,13 +128,16 @@ async def _restore_charges(connection: Connection[Record], resolver: Resolver, *
         number: max(each.rate.keep, each.day.keep if each.day is not None else 0)
         for number, each in resolver.numbers.items()
     }
+    full_hours: dict[E164, int] = {}  # what another carrier had of a number in that hour counts like the first one's
     charges: list[tuple[int, E164, CarrierName, int]] = []
     async for page in _pages(connection, "stream_charges", since_ms, first_id(since_ms - OPEN_MS)):
         for number, carrier, times, segments in page:
-            room = left.get(number, FORGOTTEN_CHARGES)
-            if room > 0:  # else all that is older has left the windows' memory, but for that it was
+            room, hour = left.get(number, FORGOTTEN_CHARGES), times[0] // HOUR_MS
+            # Else all that is older has left the windows' memory, but for that it was.
+            if room > 0 or full_hours.get(number) == hour:
                 charges.extend(zip(times, repeat(number), repeat(carrier), segments, strict=False))
                 left[number] = room - len(times)
+                full_hours[number] = hour
             else:
                 resolver.restore_forgotten(number, count=len(times), at_ms=max(times))
     charges.sort()

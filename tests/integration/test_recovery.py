@@ -14,7 +14,7 @@ from storage.catalog import CatalogRows
 from storage.database import Database
 from storage.journal import Journal
 from storage.records import Entry, EpochLost, FactKind, OutcomeRow, Settled, State
-from storage.recovery import Quarantined, Recovered, recover
+from storage.recovery import HOUR_MS, Quarantined, Recovered, recover
 from storage.threads import ThreadKeeper
 from tests.contract.journal_worlds import wall_ms
 from tests.fakes.clock import START_MS, HandClock
@@ -239,6 +239,26 @@ async def test_hand_overs_too_old_to_be_charged_again_still_count_for_a_limit_ra
     resolver.put_number(replace(number.row, limits=Limits(1, 1_000, 150, 1_000)), now_ms=newest_ms)
     assert number.day_law is not None
     assert number.day_law.lawful_ms(1) > newest_ms  # how many there were is not known: in doubt, none may leave
+
+
+@pytest.mark.parametrize("newer", ["another", SIMULATED])
+async def test_a_number_that_changed_its_carrier_counts_what_it_was_last_handed(
+    journal: Journal, restart: Restart, newer: str
+) -> None:
+    """One carrier's part of the hour alone fills what the windows remember, whichever of the two is read first."""
+    entry, hour_ms = entry_of(), (START_MS // HOUR_MS + 1) * HOUR_MS
+    await store(journal, entry)
+    older = SIMULATED if newer != SIMULATED else "another"
+    facts = [
+        settled(entry, FactKind.RETURNED, attempt=each, at_ms=hour_ms + each * 2_000, charged=True).facts[0]
+        for each in range(1, 801)
+    ]
+    facts = [fact._replace(carrier=older if place < 400 else newer) for place, fact in enumerate(facts)]
+    await store(journal, Entry(facts=facts))
+    newest_ms = hour_ms + 800 * 2_000
+    _, resolver = await restart(now_ms=newest_ms)
+    assert times(resolver)[-1] == newest_ms
+    assert resolver.numbers[NUMBER].lawful_ms(1) > newest_ms
 
 
 async def test_a_fact_can_be_the_newest(journal: Journal, restart: Restart) -> None:
