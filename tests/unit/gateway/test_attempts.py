@@ -138,6 +138,7 @@ async def test_what_ends_at_the_door_settles_its_attempt_and_the_message(reason:
     await stored(floor)
     assert floor.kinds(message) == ["returned 1", reason]
     assert len(floor.journal.outcomes()) == 1
+    assert floor.resolver.waiting == 0
 
 
 @in_virtual_time
@@ -152,7 +153,6 @@ async def test_what_was_cancelled_ends_also_when_its_claim_is_given_up() -> None
     assert floor.kinds(message) == ["returned 1", "cancelled"]
     assert [(row.state, row.code) for row in floor.journal.outcomes()] == [(State.FAILED, "300")]
     assert (phase_of(message), floor.resolver.waiting) == (Phase.DONE, 0)
-    assert floor.resolver.waiting == 0
 
 
 # --- Trying again -----------------------------------------------------------------------------------------------------
