@@ -53,6 +53,12 @@ READING_ORDER: tuple[str, ...] = tuple(
     storage.sealing
     storage.changes
     storage.catalog_rows
+    storage.catalog_edits
+    storage.catalog_accounts
+    storage.catalog_applications
+    storage.catalog_powerpacks
+    storage.catalog_numbers
+    storage.catalog_carriers
     storage.catalog
     storage.backlog
     storage.feed
