@@ -18,6 +18,8 @@ LOAD_STAMP := $(LOAD_VENV)/.setup-done
 UV ?= $(BIN)/uv
 # The tests that follow `make check` run against what is compiled, which tests/compiled.py sees to.
 COMPILED_PYTEST := $(BIN)/python -m pytest -p tests.compiled
+# On two cores, whichever is free: most of these tests wait for processes and for time to pass.
+SPREAD := -q -n 2 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --no-build-isolation --use-pep517
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -75,12 +77,13 @@ check: $(STAMP) ## ruff, mypy strict, architecture, unit tests: under a minute
 test: check ## set-up, check, then everything else, compiled: real PostgreSQL, whole processes, kill test
 	$(call stage,compile,$(BIN)/python setup.py --quiet compile --strict)
 	$(call stage,unit tests compiled,$(COMPILED_PYTEST) -q -n 2 tests/unit)
-	$(call stage,contract and integration tests,$(COMPILED_PYTEST) -m 'not kill' tests \
+	$(call stage,contract and integration tests,$(COMPILED_PYTEST) $(SPREAD) -m 'not kill and not alone' tests \
 		--ignore=tests/unit --ignore=tests/acceptance $(addprefix --ignore=,$(STRUCTURE_TESTS)))
-	$(call stage,acceptance tests,$(COMPILED_PYTEST) -m 'not kill and not faults' tests/acceptance)
-	$(call stage,fault tests,$(COMPILED_PYTEST) -m faults tests/acceptance/faults)
+	$(call stage,acceptance tests,$(COMPILED_PYTEST) $(SPREAD) -m 'not kill and not faults and not alone' tests/acceptance)
+	$(call stage,tests that want the machine alone,$(COMPILED_PYTEST) -m alone tests)
+	$(call stage,kill and fault tests,SENDPOOL_TEST_CYCLES=$(CYCLES) $(COMPILED_PYTEST) $(SPREAD) --durations=20 \
+		-m 'kill or faults' tests/acceptance)
 	$(call stage,load scenarios,$(MAKE) --no-print-directory load SCENARIO='single bulk reports' SECONDS=8)
-	$(call stage,kill test,SENDPOOL_TEST_CYCLES=$(CYCLES) $(BIN)/pytest -m kill)
 
 kill-test: compile ## kill -9 under load, CYCLES times, and look for what was lost
 	$(call stage,kill test,SENDPOOL_TEST_CYCLES=$(CYCLES) $(BIN)/pytest -m kill)

@@ -27,6 +27,8 @@ from tests.acceptance.conftest import QUIET_CARRIER, Gateway, StartGateway, clie
 from tests.fuzz.run import rss_of
 from tests.postgres import Postgres
 
+pytestmark = pytest.mark.alone
+
 STALLED_CARRIER = QUIET_CARRIER + 'stalls_s = ["0-3600"]\n'
 COMMIT_MS: Final = 60
 TRIES: Final = 3  # somebody else may use the machine
