@@ -14,6 +14,7 @@ from functools import partial
 from gateway.api.account import Accounts
 from gateway.api.around import Around
 from gateway.api.bulk import Bulk
+from gateway.api.document import document_routes
 from gateway.api.idempotency import Keys
 from gateway.api.messages import Messages
 from gateway.api.middleware import Front, FrontCounts
@@ -184,6 +185,7 @@ def make_routes(
     keys, requests = Keys(answers.find), RequestReader(guard_policy(settings.callbacks))
     return [
         *base.around.routes(),
+        *document_routes(),
         *CarrierReports(carriers.get, reports.take, clock=clock, counts=dials.webhooks).routes(),
         *account_routes(
             sending=Sending(outbound.submit, keys, requests, clock=clock),

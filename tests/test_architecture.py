@@ -155,6 +155,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.reports
     gateway.api.account
     gateway.api.around
+    gateway.api.document
     gateway.api.routes
     gateway.door
     gateway.running

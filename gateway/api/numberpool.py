@@ -62,7 +62,7 @@ class NumberPool:
     async def list(self, call: Call, kind: Kind) -> Reply:
         row, query = self._powerpack(call), call.query()
         page = read_page(query)
-        wanted = _read_filter(query, kind)
+        wanted = read_filter(query, kind)
         found: list[NumberRow] = []
         for place, number in enumerate(list(self._pools.members.get(row.powerpack_id, {}).values())):
             if place % LOOKED_AT_IN_A_ROW == LOOKED_AT_IN_A_ROW - 1:
@@ -130,7 +130,7 @@ def read_number(written: str) -> E164:
     return E164(digits if len(digits) <= 6 else f"+{digits}")
 
 
-def _read_filter(query: Mapping[str, str], kind: Kind) -> Callable[[NumberRow], bool]:
+def read_filter(query: Mapping[str, str], kind: Kind) -> Callable[[NumberRow], bool]:
     """Plivo's filters, with the names Java's SDK has for them. `starts_with` is without the country code."""
     country = (query.get("country_iso2") or query.get("country_iso") or "").upper()
     types = _read_types(query, kind)
@@ -152,8 +152,8 @@ def _read_filter(query: Mapping[str, str], kind: Kind) -> Callable[[NumberRow], 
 
 
 def _read_types(query: Mapping[str, str], kind: Kind) -> frozenset[NumberType]:
-    word = (query.get("type") or "").lower()
-    if not word or kind is not NUMBER:
+    word = (query.get("type") or "").lower() if kind is NUMBER else ""
+    if not word:
         return kind.shows
     if word not in TYPES:
         raise invalid("type", one_of(list(TYPES)))
