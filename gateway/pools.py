@@ -4,61 +4,26 @@ Invariants
 * An edit goes to the database, then into the resolver, one edit at a time. What another process edits (a command) is
   heard of and read from the database: memory always follows the disk, also after an edit whose answer was lost.
 * What an edit leaves without a number is decided again before the edit is answered (gateway/upkeep.py); what it ends
-  is ended here.
-* A fact is recorded only for a message whose own decision is durable; until then it waits in `_ends_later`.
+  is ended by endings.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from itertools import islice
 from typing import Final
 
 from gateway.clock import Clock
+from gateway.edits import EditRefused, refusals
+from gateway.endings import Endings
 from gateway.facts import Facts
+from gateway.shelves import Shelf
 from resolver.core import Resolver
-from resolver.model import (
-    E164,
-    NO_POWERPACK,
-    AccountId,
-    CarrierName,
-    Message,
-    NumberRow,
-    NumberType,
-    PoolId,
-    PowerpackId,
-    PowerpackRow,
-)
-from storage.catalog import (
-    AccountRow,
-    ApplicationRow,
-    CarrierRow,
-    Catalog,
-    CatalogRows,
-    Change,
-    NameTaken,
-    NotFound,
-    NumberTaken,
-    TypeTaken,
-)
-from storage.records import Entry, FactKind
+from resolver.model import E164, AccountId, CarrierName, Message, NumberRow, PoolId, PowerpackId, PowerpackRow
+from storage.catalog import AccountRow, ApplicationRow, CarrierRow, Catalog, CatalogRows, Change
 
 TICK_MS: Final = 250
-ENDED_IN_AN_ENTRY: Final = 500
-ENTRIES_IN_A_TICK: Final = 4
-LOOKED_AT_IN_A_TICK: Final = 1_000  # messages without a number; the others' turn comes when these have one
-
-
-class EditRefused(Exception):
-    """The catalog does not allow this edit; `code` is one of the API's."""
-
-    def __init__(self, code: str, detail: str = "") -> None:
-        super().__init__(detail or code)
-        self.code, self.detail = code, detail
 
 
 class Pools:
@@ -77,17 +42,16 @@ class Pools:
     ) -> None:
         self._catalog = catalog
         self._resolver = resolver
-        self._facts = facts
         self._clock = clock
         self._wake = wake
         self._follow_carrier = follow_carrier
         self._decide_again = decide_again  # what an edit left without a number, and better chances
-        self._editing = asyncio.Lock()
-        self._ends: deque[Message] = deque()
-        self._ends_later: dict[Message, None] = {}  # taken out before their decision was durable
+        self.editing = asyncio.Lock()  # held for every edit, by whoever makes one
+        self._endings = Endings(resolver, facts, clock=clock)
         self.accounts: dict[AccountId, AccountRow] = {}
-        self.applications: dict[str, ApplicationRow] = {}
-        self.powerpacks: dict[PowerpackId, PowerpackRow] = {}
+        self.shelved_applications: Shelf[str, ApplicationRow] = Shelf()
+        self._shelved_powerpacks: Shelf[PowerpackId, PowerpackRow] = Shelf()
+        self.applications, self.powerpacks = self.shelved_applications.rows, self._shelved_powerpacks.rows
         self.numbers: dict[E164, NumberRow] = {}
         self.powerpack_of_pool: dict[PoolId, PowerpackId] = {}
         self.members: dict[PowerpackId, dict[E164, NumberRow]] = {}
@@ -97,7 +61,8 @@ class Pools:
     def fill(self, rows: CatalogRows) -> None:
         """Take in the whole catalog at the start. The resolver has it by recovery."""
         self.accounts.update((row.account_id, row) for row in rows.accounts)
-        self.applications.update((row.application_id, row) for row in rows.applications)
+        for application in rows.applications:
+            self.shelved_applications.put(application.application_id, application)
         for powerpack in rows.powerpacks:
             self._keep_powerpack(powerpack)
         for number in sorted(rows.numbers, key=lambda row: (row.added_ms, row.number)):  # as they joined
@@ -105,7 +70,7 @@ class Pools:
 
     async def on_change(self, change: Change) -> None:
         """Read anew what was edited; for `Catalog.listen`. Our own edits come by here too, and change nothing then."""
-        async with self._editing:
+        async with self.editing:
             if change.kind == "all":
                 self._follow_all(await self._catalog.load_all())
             else:
@@ -122,13 +87,13 @@ class Pools:
         elif change.kind == "application":
             application = await self._catalog.find_application(account_id, changed_id)
             if application is not None:
-                self.applications[changed_id] = application
+                self.shelved_applications.put(changed_id, application)
             else:
-                self.applications.pop(changed_id, None)
+                self.shelved_applications.drop(changed_id)
         elif change.kind == "powerpack":
             powerpack = await self._catalog.find_powerpack(account_id, PowerpackId(changed_id))
             if powerpack is not None:
-                self._put_powerpack(powerpack)
+                self.put_powerpack(powerpack)
             else:
                 self._drop_powerpack(PowerpackId(changed_id))
         elif change.kind == "number":
@@ -145,12 +110,13 @@ class Pools:
         for account_id in self.accounts.keys() - accounts.keys():
             del self.accounts[account_id]
         self.accounts.update(accounts)
-        self.applications.clear()
-        self.applications.update((row.application_id, row) for row in rows.applications)
+        self.shelved_applications.keep_only(row.application_id for row in rows.applications)
+        for application in rows.applications:
+            self.shelved_applications.put(application.application_id, application)
         for powerpack_id in self.powerpacks.keys() - {row.powerpack_id for row in rows.powerpacks}:
             self._drop_powerpack(powerpack_id)
         for powerpack in rows.powerpacks:
-            self._put_powerpack(powerpack)
+            self.put_powerpack(powerpack)
         for gone in self.numbers.keys() - {row.number for row in rows.numbers}:
             self._drop_number(gone)
         for number in rows.numbers:
@@ -162,34 +128,33 @@ class Pools:
 
     def powerpacks_of(self, account_id: AccountId) -> list[PowerpackRow]:
         """An account's powerpacks, oldest first."""
-        rows = (row for row in self.powerpacks.values() if row.account_id == account_id)
-        return sorted(rows, key=lambda row: (row.created_ms, row.powerpack_id))
+        return self._shelved_powerpacks.of(account_id)
 
     async def create_powerpack(self, row: PowerpackRow) -> None:
         """Raises EditRefused: name_taken."""
-        async with self._editing:
-            with _refusals():
+        async with self.editing:
+            with refusals():
                 await self._catalog.insert_powerpack(row)
-            self._put_powerpack(row)
+            self.put_powerpack(row)
 
     async def change_powerpack(
         self, powerpack_id: PowerpackId, change: Callable[[PowerpackRow], PowerpackRow]
     ) -> PowerpackRow:
         """Apply `change` to the row as it is when its turn comes. Raises EditRefused: not_found, name_taken."""
-        async with self._editing:
+        async with self.editing:
             row = self.powerpacks.get(powerpack_id)
             if row is None:
                 raise EditRefused("not_found")
             row = change(row)
-            with _refusals():
+            with refusals():
                 await self._catalog.update_powerpack(row)
-            self._put_powerpack(row)
+            self.put_powerpack(row)
             return row
 
     async def delete_powerpack(self, row: PowerpackRow, *, with_numbers: bool) -> None:
         """What waits in it ends. Its numbers stay the account's, or go with it. Raises EditRefused: not_found."""
-        async with self._editing:
-            with _refusals():
+        async with self.editing:
+            with refusals():
                 numbers = await self._catalog.delete_powerpack(
                     row.account_id, row.powerpack_id, with_numbers=with_numbers
                 )
@@ -201,14 +166,14 @@ class Pools:
 
     async def add_number(self, powerpack: PowerpackRow, number: E164) -> NumberRow:
         """Put a number of the account into one of its powerpacks; adding it again is no error. Raises EditRefused."""
-        async with self._editing:
+        async with self.editing:
             row = self.numbers.get(number)
             if row is None or row.account_id != powerpack.account_id:
                 raise EditRefused("not_found", "the account has no such number")
             if row.powerpack_id == powerpack.powerpack_id:
                 return row
             joined = replace(row, powerpack_id=powerpack.powerpack_id, added_ms=self._clock.now_ms())
-            with _refusals(joined.type):
+            with refusals(joined.type):
                 await self._catalog.add_to_powerpack(
                     row.account_id, number, powerpack.powerpack_id, now_ms=joined.added_ms
                 )
@@ -218,11 +183,11 @@ class Pools:
 
     async def remove_number(self, powerpack: PowerpackRow, number: E164, *, gives_up: bool) -> None:
         """Take a number out, or give it up for good; what waits there is decided again. Raises EditRefused."""
-        async with self._editing:
+        async with self.editing:
             row = self.numbers.get(number)
             if row is None or row.powerpack_id != powerpack.powerpack_id:
                 raise EditRefused("not_found")
-            with _refusals():
+            with refusals():
                 if gives_up:
                     await self._catalog.delete_number(row.account_id, number)
                 else:
@@ -236,7 +201,7 @@ class Pools:
     # -- memory follows -------------------------------------------------------------------------------------------
 
     def _keep_powerpack(self, row: PowerpackRow) -> None:
-        self.powerpacks[row.powerpack_id] = row
+        self._shelved_powerpacks.put(row.powerpack_id, row)
         self.powerpack_of_pool[row.pool_id] = row.powerpack_id
         self.members.setdefault(row.powerpack_id, {})
 
@@ -248,7 +213,7 @@ class Pools:
         if row.powerpack_id is not None:
             self.members.setdefault(row.powerpack_id, {})[row.number] = row
 
-    def _put_powerpack(self, row: PowerpackRow) -> None:
+    def put_powerpack(self, row: PowerpackRow) -> None:
         was = self.powerpacks.get(row.powerpack_id)
         if was != row:
             self._keep_powerpack(row)
@@ -272,7 +237,7 @@ class Pools:
         self._resolver.drop_number(number, now_ms=self._clock.now_ms())
 
     def _drop_powerpack(self, powerpack_id: PowerpackId) -> None:
-        row = self.powerpacks.pop(powerpack_id, None)
+        row = self._shelved_powerpacks.drop(powerpack_id)
         if row is None:
             return
         now_ms = self._clock.now_ms()
@@ -282,69 +247,24 @@ class Pools:
             alone = replace(member, powerpack_id=None)
             self.numbers[member.number] = alone
             self._resolver.put_number(alone, now_ms=now_ms)
-        self._end(ended)
+        self._endings.end(ended)
 
-    # -- messages of a powerpack that is gone ---------------------------------------------------------------------
-
-    def _end(self, messages: Iterable[Message]) -> None:
-        for message in messages:
-            if message.committed:
-                self._ends.append(message)
-            else:
-                self._ends_later[message] = None
+    # -- messages of a powerpack that is gone: see endings.py -----------------------------------------------------
 
     def committed(self, messages: Iterable[Message]) -> None:
         """Their decisions are durable now: what a deletion took out meanwhile may end."""
-        if self._ends_later:
-            for message in messages:
-                if message in self._ends_later:
-                    del self._ends_later[message]
-                    self._ends.append(message)
+        self._endings.committed(messages)
 
     def forgotten(self, messages: Iterable[Message]) -> None:
         """Their decisions were not stored: there is nothing to end."""
-        if self._ends_later:
-            for message in messages:
-                self._ends_later.pop(message, None)
+        self._endings.forgotten(messages)
 
     def tick(self) -> None:
         """Record a bounded part of the ends that deletions left to do, so that traffic goes on beside them."""
-        self._end_homeless()
-        for _ in range(ENTRIES_IN_A_TICK):
-            if not self._ends or self._facts.is_behind:
-                return
-            entry = Entry()
-            for _ in range(min(len(self._ends), ENDED_IN_AN_ENTRY)):
-                message = self._ends.popleft()
-                self._facts.record(entry, message, FactKind.POWERPACK_DELETED, detail=FactKind.POWERPACK_DELETED)
-            self._facts.keep(entry)
-
-    def _end_homeless(self) -> None:
-        """Take out messages of a powerpack that is gone: come back from a lane, or from before a restart."""
-        if len(self._resolver.orphans):
-            looked_at = islice(self._resolver.orphans, LOOKED_AT_IN_A_TICK)
-            gone = {each.request.powerpack_id for each in looked_at} - self.powerpacks.keys() - {NO_POWERPACK}
-            for powerpack_id in sorted(gone):
-                self._end(self._resolver.drop_powerpack(powerpack_id, now_ms=self._clock.now_ms()))
+        self._endings.tick(self.powerpacks)
 
     async def run(self) -> None:
         """Go on with what deletions left to do; until cancelled."""
         while True:
             await self._clock.sleep_ms(TICK_MS)
             self.tick()
-
-
-@contextmanager
-def _refusals(number_type: NumberType = NumberType.LONG_CODE) -> Iterator[None]:
-    """Turn what the catalog does not allow into the API's words."""
-    try:
-        yield
-    except NameTaken as error:
-        raise EditRefused("name_taken") from error
-    except NumberTaken as error:
-        raise EditRefused("number_in_use") from error
-    except TypeTaken as error:
-        is_short = number_type is NumberType.SHORT_CODE
-        raise EditRefused("short_code_limit" if is_short else "toll_free_limit") from error
-    except NotFound as error:
-        raise EditRefused("not_found") from error

@@ -114,7 +114,11 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.inventory
     gateway.cancelling
     gateway.carrier_orders
+    gateway.edits
+    gateway.endings
+    gateway.shelves
     gateway.pools
+    gateway.applications
     gateway.submissions
     gateway.rows
     gateway.outbound

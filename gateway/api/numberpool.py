@@ -13,7 +13,8 @@ from gateway.api.errors import api_error, invalid
 from gateway.api.pages import paged, read_page
 from gateway.api.powerpacks import refusal_of
 from gateway.api.shapes_powerpack import pool_path, render_number
-from gateway.pools import EditRefused, Pools
+from gateway.edits import EditRefused
+from gateway.pools import Pools
 from resolver.model import E164, NumberRow, NumberType, PoolId, PowerpackRow, Service
 
 PREFIXES_MAX: Final = 10

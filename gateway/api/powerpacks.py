@@ -11,7 +11,8 @@ from gateway.api.errors import ApiError, api_error, missing
 from gateway.api.pages import paged, read_page
 from gateway.api.shapes_powerpack import read_settings, render_powerpack
 from gateway.clock import Clock, Ids
-from gateway.pools import EditRefused, Pools
+from gateway.edits import EditRefused
+from gateway.pools import Pools
 from resolver.model import Pause, PoolId, PowerpackId, PowerpackRow
 
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.pools import ENDED_IN_AN_ENTRY, ENTRIES_IN_A_TICK, EditRefused
+from gateway.edits import EditRefused
+from gateway.endings import ENDED_IN_AN_ENTRY, ENTRIES_IN_A_TICK
 from resolver.model import E164, NO_POWERPACK, Limits, NumberState, Phase
 from storage.catalog import Change
 from storage.records import FactKind, Settled, StorageError
