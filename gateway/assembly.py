@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway.api.account import Accounts
+from gateway.api.applications import ApplicationRoutes
 from gateway.api.around import Around
 from gateway.api.bulk import Bulk
 from gateway.api.document import document_routes
@@ -27,6 +28,7 @@ from gateway.api.router import Route, Router
 from gateway.api.routes import account_routes
 from gateway.api.sending import Sending
 from gateway.api.shapes_message import render_callback
+from gateway.applications import Applications
 from gateway.attempts import Attempts
 from gateway.bulks import Bulks
 from gateway.callbacks import Callbacks
@@ -205,6 +207,14 @@ def make_routes(
                 resolver, pools, clock=clock, chance=chance, allowed_countries=countries, find_operator=no_operator
             ),
             accounts=Accounts(pools.accounts),
+            resources=[
+                ApplicationRoutes(
+                    Applications(stores.catalog, pools),
+                    guard_policy(settings.callbacks),
+                    clock=clock,
+                    random_below=secrets.randbelow,
+                ),
+            ],
         ),
     ]
 

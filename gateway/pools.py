@@ -126,13 +126,19 @@ class Pools:
 
     # -- edits by the API -----------------------------------------------------------------------------------------
 
+    def find_application(self, account_id: AccountId, application_id: str) -> ApplicationRow | None:
+        """An application of this account; another's is absent."""
+        row = self.applications.get(application_id)
+        return row if row is not None and row.account_id == account_id else None
+
     def powerpacks_of(self, account_id: AccountId) -> list[PowerpackRow]:
         """An account's powerpacks, oldest first."""
         return self._shelved_powerpacks.of(account_id)
 
     async def create_powerpack(self, row: PowerpackRow) -> None:
-        """Raises EditRefused: name_taken."""
+        """Raises EditRefused: name_taken, application_not_found."""
         async with self.editing:
+            self._check_application(row)
             with refusals():
                 await self._catalog.insert_powerpack(row)
             self.put_powerpack(row)
@@ -140,16 +146,24 @@ class Pools:
     async def change_powerpack(
         self, powerpack_id: PowerpackId, change: Callable[[PowerpackRow], PowerpackRow]
     ) -> PowerpackRow:
-        """Apply `change` to the row as it is when its turn comes. Raises EditRefused: not_found, name_taken."""
+        """Apply `change` to the row as it is when its turn comes.
+
+        Raises EditRefused: not_found, name_taken, application_not_found.
+        """
         async with self.editing:
             row = self.powerpacks.get(powerpack_id)
             if row is None:
                 raise EditRefused("not_found")
             row = change(row)
+            self._check_application(row)
             with refusals():
                 await self._catalog.update_powerpack(row)
             self.put_powerpack(row)
             return row
+
+    def _check_application(self, row: PowerpackRow) -> None:
+        if row.application_id and self.find_application(row.account_id, row.application_id) is None:
+            raise EditRefused("application_not_found")
 
     async def delete_powerpack(self, row: PowerpackRow, *, with_numbers: bool) -> None:
         """What waits in it ends. Its numbers stay the account's, or go with it. Raises EditRefused: not_found."""

@@ -43,7 +43,7 @@ class AccountRow:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationRow:
-    """Where an account wants its inbound messages."""
+    """Where an account wants its inbound messages. What concerns voice is kept as it was given, and means nothing."""
 
     application_id: str
     account_id: AccountId
@@ -51,6 +51,16 @@ class ApplicationRow:
     message_url: str = ""
     message_method: str = "POST"
     created_ms: int = 0
+    answer_url: str = ""
+    answer_method: str = "POST"
+    hangup_url: str = ""
+    hangup_method: str = "POST"
+    fallback_url: str = ""
+    fallback_method: str = "POST"
+    is_number_default: bool = False  # new numbers of the account get it; at most one of an account is
+    is_endpoint_default: bool = False
+    log_inbound: bool = True  # whether texts that come in may be kept
+    is_public: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,35 @@ def application_of(record: Record) -> ApplicationRow:
         message_url=record["message_url"],
         message_method=record["message_method"],
         created_ms=record["created_ms"],
+        answer_url=record["answer_url"],
+        answer_method=record["answer_method"],
+        hangup_url=record["hangup_url"],
+        hangup_method=record["hangup_method"],
+        fallback_url=record["fallback_url"],
+        fallback_method=record["fallback_method"],
+        is_number_default=record["is_number_default"],
+        is_endpoint_default=record["is_endpoint_default"],
+        log_inbound=record["log_inbound"],
+        is_public=record["is_public"],
+    )
+
+
+def application_settings(row: ApplicationRow) -> tuple[object, ...]:
+    """What may be edited, in the order of the statements."""
+    return (
+        row.name,
+        row.message_url,
+        row.message_method,
+        row.answer_url,
+        row.answer_method,
+        row.hangup_url,
+        row.hangup_method,
+        row.fallback_url,
+        row.fallback_method,
+        row.is_number_default,
+        row.is_endpoint_default,
+        row.log_inbound,
+        row.is_public,
     )
 
 

@@ -143,6 +143,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.shapes_message
     gateway.api.shapes_accepted
     gateway.api.shapes_powerpack
+    gateway.api.shapes_application
     gateway.api.idempotency
     gateway.api.requests
     gateway.api.sending
@@ -152,6 +153,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.bulk
     gateway.api.messages
     gateway.api.powerpacks
+    gateway.api.applications
     gateway.api.numberpool
     gateway.api.resolve
     gateway.api.replays

@@ -54,7 +54,7 @@ ERRORS: Final[Mapping[str, Kind]] = {
     "idempotency_key_running": Kind(409, "a request with this Idempotency-Key is still running", 1),
     "already_left": Kind(409, "the message has been handed to a carrier, or has ended"),
     # powerpacks and their numbers
-    "name_taken": Kind(409, "a powerpack of this name exists"),
+    "name_taken": Kind(409, "the account has another one of this name"),
     "application_not_found": Kind(400, "the account has no such application"),
     "number_in_use": Kind(409, "the number is in another powerpack"),
     "wrong_number_type": Kind(400, "the number is of another type"),

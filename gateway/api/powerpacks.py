@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from gateway.api.arguments import read_flag, read_own
 from gateway.api.bodies import read_bool, read_object
@@ -36,7 +37,6 @@ class Powerpacks:
         row = read_settings(values, fresh)
         if not row.name:
             raise missing("name")
-        self._check_application(row)
         try:
             await self._pools.create_powerpack(row)
         except EditRefused as refused:
@@ -49,14 +49,8 @@ class Powerpacks:
     async def change(self, call: Call) -> Reply:
         values = read_object(call.body)
         powerpack_id = find_powerpack(self._pools, call).powerpack_id
-
-        def changed(row: PowerpackRow) -> PowerpackRow:
-            row = read_settings(values, row)
-            self._check_application(row)
-            return row
-
         try:
-            row = await self._pools.change_powerpack(powerpack_id, changed)
+            row = await self._pools.change_powerpack(powerpack_id, partial(read_settings, values))
         except EditRefused as refused:
             raise refusal_of(refused) from refused
         return call.json(render_powerpack(row))
@@ -94,12 +88,6 @@ class Powerpacks:
         shown = rows[page.offset : page.offset + page.limit]
         path = f"/v1/Account/{call.account_id}/Powerpack/"
         return call.json(paged(path, query, page, total=len(rows), objects=[render_powerpack(row) for row in shown]))
-
-    def _check_application(self, row: PowerpackRow) -> None:
-        if row.application_id:
-            application = self._pools.applications.get(row.application_id)
-            if application is None or application.account_id != row.account_id:
-                raise api_error("application_not_found")
 
 
 def find_powerpack(pools: Pools, call: Call) -> PowerpackRow:

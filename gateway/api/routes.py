@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 
@@ -33,11 +34,6 @@ LATER: Final = (
     ("GET", ACCOUNT + "Media/", "media"),
     ("POST", ACCOUNT + "Media/", "media"),
     ("GET", ACCOUNT + "Media/{media_id}/", "media"),
-    ("GET", ACCOUNT + "Application/", "applications"),
-    ("POST", ACCOUNT + "Application/", "applications"),
-    ("GET", ACCOUNT + "Application/{app_id}/", "applications"),
-    ("POST", ACCOUNT + "Application/{app_id}/", "applications"),
-    ("DELETE", ACCOUNT + "Application/{app_id}/", "applications"),
     ("GET", ACCOUNT + "PhoneNumber/", "searching for numbers"),
     ("POST", ACCOUNT + "PhoneNumber/{number}/", "buying numbers"),
     ("GET", ACCOUNT + "Number/", "the account's numbers"),
@@ -49,6 +45,14 @@ LATER: Final = (
 """Of Plivo's surface and ours; each answers 400 `not_supported_yet`."""
 
 
+class Resource(Protocol):
+    """Something of an account with routes of its own."""
+
+    def table(self) -> list[tuple[str, str, Handler]]:
+        """Method, path below the account, who answers."""
+        ...
+
+
 def account_routes(
     *,
     sending: Sending,
@@ -58,6 +62,7 @@ def account_routes(
     numbers: NumberPool,
     resolve: Resolve,
     accounts: Accounts,
+    resources: Iterable[Resource] = (),
 ) -> list[Route]:
     """Give every route under /v1/Account/{auth_id}/; all need the account's credentials."""
     one_message, one_powerpack = MESSAGE + "{message_uuid}/", POWERPACK + "{powerpack_uuid}/"
@@ -86,6 +91,7 @@ def account_routes(
             ("POST", member, partial(numbers.add, kind=kind)),
             ("DELETE", member, partial(numbers.remove, kind=kind)),
         ]
+    table += [(method, ACCOUNT + path, handler) for each in resources for method, path, handler in each.table()]
     table += [(method, path, _later(what)) for method, path, what in LATER]
     routes = [Route(method, path, Access.ACCOUNT, _bounded(handler)) for method, path, handler in table]
     return [  # these have deadlines of their own

@@ -27,8 +27,19 @@ CREATE TABLE applications (
     message_url text NOT NULL DEFAULT '',
     message_method text NOT NULL DEFAULT 'POST',
     created_ms bigint NOT NULL,
+    answer_url text NOT NULL DEFAULT '',
+    answer_method text NOT NULL DEFAULT 'POST',
+    hangup_url text NOT NULL DEFAULT '',
+    hangup_method text NOT NULL DEFAULT 'POST',
+    fallback_url text NOT NULL DEFAULT '',
+    fallback_method text NOT NULL DEFAULT 'POST',
+    is_number_default boolean NOT NULL DEFAULT false,
+    is_endpoint_default boolean NOT NULL DEFAULT false,
+    log_inbound boolean NOT NULL DEFAULT true,
+    is_public boolean NOT NULL DEFAULT false,
     UNIQUE (account_id, name)
 );
+CREATE UNIQUE INDEX applications_one_number_default ON applications (account_id) WHERE is_number_default;
 
 CREATE TABLE powerpacks (
     powerpack_id uuid PRIMARY KEY,
@@ -51,6 +62,7 @@ CREATE TABLE powerpacks (
     UNIQUE (account_id, name),
     UNIQUE (account_id, powerpack_id)
 );
+CREATE INDEX powerpacks_application ON powerpacks (account_id, application_id);
 
 CREATE TABLE numbers (
     number text PRIMARY KEY,

@@ -85,6 +85,12 @@ class Client:
     async def delete(self, path: str, body: object = None, **more: Any) -> Got:
         return await self.send("DELETE", path, body, **more)
 
+    async def delete_bare(self, path: str, body: object = None) -> tuple[int, bytes]:
+        """DELETE what is answered without a body."""
+        url = f"http://127.0.0.1:{self.port}/v1/Account/{ACCOUNT}/{path}"
+        async with self._session.delete(url, json=body, headers={"Authorization": basic()}) as answer:
+            return answer.status, await answer.read()
+
     async def first(self, data: bytes) -> bytes:
         """Write bytes to a connection of its own and read one answer."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)

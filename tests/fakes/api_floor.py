@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 
 from gateway.api.account import Accounts
+from gateway.api.applications import ApplicationRoutes
 from gateway.api.bulk import Bulk
 from gateway.api.idempotency import Keys
 from gateway.api.messages import Messages
@@ -17,6 +19,7 @@ from gateway.api.resolve import Resolve
 from gateway.api.router import Router
 from gateway.api.routes import account_routes
 from gateway.api.sending import Sending
+from gateway.applications import Applications
 from gateway.bulks import Bulks
 from gateway.cancelling import Cancelling
 from gateway.guard import GuardPolicy
@@ -92,6 +95,7 @@ class ApiFloor(AcceptFloor):
 
     def __init__(self, *, numbers: int = 2, places: int = 0, stream_idle_ms: int = 30_000) -> None:
         super().__init__(numbers=numbers, places=places, commit_ms=0)
+        self._application_numbers = count(1)
         self.archive = MemoryArchive(self.journal)
         countries = frozenset({"US", "CA"})
         keys, requests = Keys(self.journal.find_answer), RequestReader(GuardPolicy())
@@ -116,6 +120,12 @@ class ApiFloor(AcceptFloor):
                 find_operator=lambda recipient: self.operators.get(recipient, ""),
             ),
             accounts=Accounts(self.pools.accounts),
+            resources=[
+            ApplicationRoutes(
+                Applications(self.catalog, self.pools), GuardPolicy(), clock=self.clock,
+                random_below=lambda most: next(self._application_numbers) % most,
+            ),
+            ],
         )  # fmt: skip
         self.front = Front(
             Router(self.routes), self.pools.accounts,

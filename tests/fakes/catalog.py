@@ -60,6 +60,35 @@ class MemoryCatalog(Catalog):
     async def find_number(self, account_id: AccountId, number: E164) -> NumberRow | None:
         return self.numbers.get(number)
 
+    async def insert_application(self, row: ApplicationRow) -> None:
+        self._note("insert_application")
+        self._put_application(row)
+
+    async def update_application(self, row: ApplicationRow) -> None:
+        self._note("update_application")
+        if row.application_id not in self.applications:
+            raise NotFound
+        self._put_application(row)
+
+    def _put_application(self, row: ApplicationRow) -> None:
+        for other in list(self.applications.values()):
+            if other.account_id == row.account_id and other.application_id != row.application_id:
+                if other.name == row.name:
+                    raise NameTaken
+                if row.is_number_default:
+                    self.applications[other.application_id] = replace(other, is_number_default=False)
+        self.applications[row.application_id] = row
+
+    async def delete_application(self, account_id: AccountId, application_id: str) -> None:
+        self._note("delete_application")
+        row = self.applications.get(application_id)
+        if row is None or row.account_id != account_id:
+            raise NotFound
+        del self.applications[application_id]
+        for powerpack_id, powerpack in self.powerpacks.items():
+            if powerpack.application_id == application_id:
+                self.powerpacks[powerpack_id] = replace(powerpack, application_id="", application_type="")
+
     async def insert_powerpack(self, row: PowerpackRow) -> None:
         self._note("insert_powerpack")
         self._check_name(row)

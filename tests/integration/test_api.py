@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from secrets import randbelow
 
 import orjson
 import pytest
 
 from gateway.api.account import Accounts
+from gateway.api.applications import ApplicationRoutes
 from gateway.api.bulk import Bulk
 from gateway.api.idempotency import Keys
 from gateway.api.messages import Messages
@@ -22,6 +24,7 @@ from gateway.api.router import Router
 from gateway.api.routes import account_routes
 from gateway.api.sending import Sending
 from gateway.api.shapes_message import render_callback
+from gateway.applications import Applications
 from gateway.bulks import Bulks
 from gateway.cancelling import Cancelling
 from gateway.clock import SystemClock, SystemIds, seeded_chance
@@ -108,6 +111,11 @@ class Stack:
                         allowed_countries=frozenset({"US", "CA"}), find_operator=lambda _: "",
                     ),
                     accounts=Accounts(self.pools.accounts),
+                    resources=[
+                        ApplicationRoutes(
+                            Applications(catalog, self.pools), GuardPolicy(), clock=self.clock, random_below=randbelow
+                        )
+                    ],
                 )
             ),
             self.pools.accounts,

@@ -166,12 +166,54 @@ async def test_a_number_comes_back_with_every_setting(catalog: Catalog, account:
 async def test_an_application_comes_back_and_goes(catalog: Catalog, account: AccountRow) -> None:
     row = ApplicationRow("20468599130939380", account.account_id, "replies", "https://example.com/in", "GET", NOW_MS)
     await catalog.insert_application(row)
-    changed = replace(row, name="answers", message_url="", message_method="POST")
+    changed = ApplicationRow(
+        row.application_id, account.account_id, "answers", "", "POST", NOW_MS, "https://a.example", "GET",
+        "https://h.example", "GET", "https://f.example", "GET", is_number_default=True, is_endpoint_default=True,
+        log_inbound=False, is_public=True,
+    )  # fmt: skip
     await catalog.update_application(changed)
     assert await catalog.find_application(account.account_id, row.application_id) == changed
     assert (await catalog.load_all()).applications == [changed]
     await catalog.delete_application(account.account_id, row.application_id)
     assert await catalog.find_application(account.account_id, row.application_id) is None
+
+
+async def test_one_application_of_an_account_is_the_default_and_it_is_the_latest(
+    catalog: Catalog, account: AccountRow, stranger: AccountRow
+) -> None:
+    rows = [
+        ApplicationRow(f"1000000000000000{place}", owner.account_id, f"app{place}", is_number_default=True)
+        for place, owner in enumerate((account, account, stranger))
+    ]
+    for row in rows:
+        await catalog.insert_application(row)
+    assert [row.is_number_default for row in (await catalog.load_all()).applications if row in rows] == [True, True]
+    assert await catalog.find_application(account.account_id, rows[0].application_id) == replace(
+        rows[0], is_number_default=False
+    )
+    await catalog.update_application(rows[0])
+    found = await catalog.find_application(account.account_id, rows[1].application_id)
+    assert found == replace(rows[1], is_number_default=False)
+
+
+async def test_a_deleted_application_leaves_its_powerpacks_and_only_those(
+    catalog: Catalog, account: AccountRow
+) -> None:
+    for application_id in ("10000000000000001", "10000000000000002"):
+        await catalog.insert_application(ApplicationRow(application_id, account.account_id, f"app{application_id}"))
+    packs = [
+        replace(pack(account, pack_id, name), application_id=application_id, application_type="XML")
+        for pack_id, name, application_id in (
+            (PACK, "a", "10000000000000001"), (OTHER_PACK, "b", "10000000000000002")
+        )
+    ]  # fmt: skip
+    for row in packs:
+        await catalog.insert_powerpack(row)
+    await catalog.delete_application(account.account_id, "10000000000000001")
+    assert await catalog.find_powerpack(account.account_id, PACK) == replace(
+        packs[0], application_id="", application_type=""
+    )
+    assert await catalog.find_powerpack(account.account_id, OTHER_PACK) == packs[1]
 
 
 async def test_nine_thousand_numbers_go_in_at_once_and_come_out(catalog: Catalog, account: AccountRow) -> None:
