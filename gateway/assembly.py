@@ -25,7 +25,7 @@ from gateway.api.reports import CarrierReports
 from gateway.api.requests import RequestReader
 from gateway.api.resolve import Resolve
 from gateway.api.router import Route, Router
-from gateway.api.routes import account_routes
+from gateway.api.routes import Resource, account_routes
 from gateway.api.sending import Sending
 from gateway.api.shapes_message import render_callback
 from gateway.applications import Applications
@@ -207,14 +207,17 @@ def make_routes(
                 resolver, pools, clock=clock, chance=chance, allowed_countries=countries, find_operator=no_operator
             ),
             accounts=Accounts(pools.accounts),
-            resources=[
-                ApplicationRoutes(
-                    Applications(stores.catalog, pools),
-                    guard_policy(settings.callbacks),
-                    clock=clock,
-                    random_below=secrets.randbelow,
-                ),
-            ],
+            resources=make_resources(base, stores, pools),
+        ),
+    ]
+
+
+def make_resources(base: Surroundings, stores: Stores, pools: Pools) -> list[Resource]:
+    """Make what else an account has routes for."""
+    applications = Applications(stores.catalog, pools)
+    return [
+        ApplicationRoutes(
+            applications, guard_policy(base.settings.callbacks), clock=base.clock, random_below=secrets.randbelow
         ),
     ]
 

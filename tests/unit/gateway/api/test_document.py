@@ -20,6 +20,7 @@ from gateway.api.pages import read_page
 from gateway.api.reports import CarrierReports
 from gateway.api.router import Access, Route, Router
 from gateway.api.routes import LATER
+from gateway.api.shapes_application import read_application
 from gateway.api.shapes_bulk import ANSWERS, IGNORED, KEYS
 from gateway.api.shapes_message import RESOLVE_KEYS
 from gateway.api.shapes_powerpack import read_settings
@@ -29,6 +30,7 @@ from gateway.clock import SystemClock, SystemIds
 from gateway.inbound import Taken
 from gateway.settings import LimitsSettings, ServerSettings
 from resolver.model import AccountId, CarrierName, PoolId, PowerpackId, PowerpackRow, RefusalCode
+from storage.catalog import ApplicationRow
 from tests.fakes.accept_floor import Tally
 from tests.fakes.api_client import serving
 from tests.fakes.api_floor import ApiFloor
@@ -193,11 +195,16 @@ MESSAGES, POWERPACKS = f"{ACCOUNT}Message/", f"{ACCOUNT}Powerpack/"
 POWERPACK, POOL = f"{POWERPACKS}{{powerpack_uuid}}/", f"{ACCOUNT}NumberPool/{{pool_uuid}}/"
 BARE = PowerpackRow(PowerpackId("p"), AccountId("MA"), PoolId("q"), "")
 SETTINGS = read_by(lambda values: read_settings(values, BARE))
+APPLICATIONS = f"{ACCOUNT}Application/"
+BARE_APPLICATION = ApplicationRow("1", AccountId("MA"), "")
+APPLICATION = read_by(lambda values: read_application(values, BARE_APPLICATION, str)) | {"subaccount"}
 REFUSED = set(NOT_FILTERED)
 
 QUERIES: dict[Operation, set[str]] = {
     ("GET", MESSAGES): read_by(read_page, read_filters) - REFUSED,
     ("GET", POWERPACKS): read_by(read_page),
+    ("GET", APPLICATIONS): read_by(read_page) | {"app_name", "subaccount"},
+    ("DELETE", f"{APPLICATIONS}{{app_id}}/"): {"cascade"},
     ("POST", f"{MESSAGES}Bulk/"): {*KEYS, ANSWERS, *IGNORED} - NOT_BUILT,
     ("DELETE", MESSAGES): {"powerpack_uuid", "reference"},
     ("DELETE", POWERPACK): {"unrent_numbers"},
@@ -218,6 +225,9 @@ BODIES: dict[Operation, set[str]] = {
     ("POST", POWERPACKS): SETTINGS,
     ("POST", POWERPACK): SETTINGS,
     ("DELETE", POWERPACK): {"unrent_numbers"},
+    ("POST", APPLICATIONS): APPLICATION,
+    ("POST", f"{APPLICATIONS}{{app_id}}/"): APPLICATION,
+    ("DELETE", f"{APPLICATIONS}{{app_id}}/"): {"cascade"},
     ("POST", f"{POWERPACK}Resolve/"): {*RESOLVE_KEYS, "messages"},
     ("POST", f"{POWERPACK}Pause/"): {"refuse"},
     ("DELETE", f"{POOL}Number/{{number}}/"): {"unrent"},
