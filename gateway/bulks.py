@@ -4,6 +4,7 @@ Invariants
 * One stretch is one entry: its lines are stored together with what became of each, or nothing of it is stored.
 * One stretch is decided in a turn of the loop, however many streams there are, and bulks fill at most half of what may
   wait to be committed: so a stream delays a single request by a few milliseconds and never shuts it out.
+* Who first found no room has the first room there is, so that short stretches never keep a long one waiting.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Bulks:
         self._rows_max = rows_max
         self._commit_wait_ms_max = commit_wait_ms_max
         self._turn = asyncio.Lock()
+        self._line: dict[int, None] = {}  # the stretches that found no room, by identity, in order
 
     def check_recipient(self, written: str) -> E164 | Refusal:
         """Say who it is, or why he may not be written to. 0.4 µs in North America, else 100 µs."""
@@ -70,8 +72,9 @@ class Bulks:
     async def submit(self, stretch: Stretch) -> StretchAnswer:
         """Store a stretch and decide its messages.
 
-        Raises JournalFull or JournalUnavailable where there is no room for it just now; KeyTaken, NotAccepted (the
-        database refused its data) and storage's other errors. Only OutcomeUnknown leaves open what is stored.
+        Raises JournalFull or JournalUnavailable where there is no room for it just now: try the same stretch again
+        soon, or `give_up` its place in the line. Raises KeyTaken, NotAccepted (the database refused its data) and
+        storage's other errors, too. Only OutcomeUnknown leaves open what is stored.
         """
         async with self._turn:
             self._check_room(stretch)
@@ -80,18 +83,28 @@ class Bulks:
         check_stored(await settling)
         return answer
 
+    def give_up(self, stretch: Stretch) -> None:
+        """Say that a stretch will not be tried again."""
+        self._line.pop(id(stretch), None)
+
     def _check_room(self, stretch: Stretch) -> None:
-        resolver, journal = self._resolver, self._journal
+        resolver, journal, place = self._resolver, self._journal, id(stretch)
         if not journal.ready:
             raise JournalUnavailable("the database is away")
         if self._outbound.is_overloaded():
             raise JournalFull("there is no room for more messages")
-        if journal.waiting_rows > self._rows_max or (
-            journal.waiting_rows and journal.wait_ms(stretch.account_id) > self._commit_wait_ms_max
-        ):
+        if journal.waiting_rows and journal.wait_ms(stretch.account_id) > self._commit_wait_ms_max:
+            self._line.pop(place, None)  # its account waits behind itself; the others go on
+            raise JournalFull("too much of the account waits to be committed")
+        if stretch.lines:
+            self._line.setdefault(place)
+            if next(iter(self._line)) != place:
+                raise JournalFull("others were there before")
+        if journal.waiting_rows > self._rows_max:
             raise JournalFull("too much waits to be committed")
-        if (resolver.waiting + len(stretch.lines)) * 100 > resolver.waiting_max * WAITING_PERCENT_MAX:
+        if stretch.lines and (resolver.waiting + len(stretch.lines)) * 100 > resolver.waiting_max * WAITING_PERCENT_MAX:
             raise JournalFull("too many messages wait")
+        self._line.pop(place, None)
 
     def _take(self, stretch: Stretch) -> tuple[asyncio.Future[Settled], StretchAnswer]:
         """All from the decisions to the journal, without an await."""

@@ -52,6 +52,8 @@ class StretchStore(Protocol):
 
     async def submit(self, stretch: Stretch) -> StretchAnswer: ...
 
+    def give_up(self, stretch: Stretch) -> None: ...
+
 
 class StretchArchive(Protocol):
     """What is needed of `storage.bulks.BulkArchive`."""
@@ -207,7 +209,10 @@ class BulkRun:
             return row, self._held.row(self._answer(), now_ms) if first_line == 1 else None
 
         stretch = Stretch(self._account_id, lines, self._reader.requests(), keep, self._settled)
-        answer = await self._submitted(stretch)
+        try:
+            answer = await self._submitted(stretch)
+        finally:
+            self._store.give_up(stretch)
         self._digest = digest
         self._count(len(raws), len(answer.stored), len(answer.refused))
         return answer

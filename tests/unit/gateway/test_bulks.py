@@ -187,6 +187,7 @@ async def test_bulks_wait_before_single_requests_would_be_refused() -> None:
             await store.submit(asked.stretch)
         except (JournalFull, JournalUnavailable) as error:
             assert asked.kept == []
+            store.give_up(asked.stretch)
             return type(error)
         return None
 
@@ -202,6 +203,43 @@ async def test_bulks_wait_before_single_requests_would_be_refused() -> None:
     assert await short(Asked()) is None
     floor.journal.go_away()
     assert await short(Asked()) is JournalUnavailable
+
+
+@in_virtual_time
+async def test_a_long_stretch_that_found_no_room_goes_before_short_ones_that_came_later() -> None:
+    floor = AcceptFloor()
+    store = bulks(floor)
+    floor.resolver.waiting_max = 100
+    await store.submit(Asked(*[request()] * 90).stretch)
+    long, short = Asked(*[request()] * 50, first=100), Asked(request(), first=200)
+    for _ in range(2):
+        for asked in (long, short):
+            with pytest.raises(JournalFull):
+                await store.submit(asked.stretch)
+    floor.resolver.waiting_max = 200
+    with pytest.raises(JournalFull):
+        await store.submit(short.stretch)
+    assert len((await store.submit(long.stretch)).stored) == 50
+    assert len((await store.submit(short.stretch)).stored) == 1
+
+
+@in_virtual_time
+async def test_who_gives_up_or_waits_behind_itself_keeps_nobody_waiting() -> None:
+    floor = AcceptFloor()
+    store = bulks(floor)
+    floor.resolver.waiting_max = 100
+    gone, slow, other = Asked(*[request()] * 99), Asked(request(), first=100), Asked(request(), first=200)
+    other.stretch = other.stretch._replace(account_id=OTHER_ACCOUNT)
+    for asked in (gone, slow):
+        with pytest.raises(JournalFull):
+            await store.submit(asked.stretch)
+    store.give_up(gone.stretch)
+    floor.journal.waiting_rows, floor.journal.commit_wait_ms = 1, {ACCOUNT: 501}
+    with pytest.raises(JournalFull):
+        await store.submit(slow.stretch)
+    await store.submit(other.stretch)
+    floor.journal.commit_wait_ms = {}
+    assert len((await store.submit(slow.stretch)).stored) == 1
 
 
 @in_virtual_time
