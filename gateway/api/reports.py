@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from gateway.api.bodies import bad_json
 from gateway.api.call import BodyStream, Call, Reply
 from gateway.api.errors import ApiError, api_error, invalid
-from gateway.api.replays import Replays, digest_of
+from gateway.api.replays import Replays
 from gateway.api.report_stream import ReportStream, Take
 from gateway.api.router import Access, Route
 from gateway.api.streams import NDJSON, StreamReply
@@ -65,14 +65,13 @@ class CarrierReports:
             return self._stream(name, call, call.stream)
         webhook = Webhook(call.request.raw_path, call.request.headers, call.body)
         reader, nonce = self._authenticated(name, webhook)
-        if nonce:
-            answered = self._replays.find(name, nonce)
-            if answered is not None:
-                if answered.digest != digest_of(call.body):
-                    raise self._unauthenticated(name)
-                self._counts.add(name, "repeated")
-                return call.json({**answered.counts, "refused": []})
+        bound = self._replays.bind(name, nonce, call.body) if nonce else None
+        if nonce and bound is None:
+            raise self._unauthenticated(name)
         readings = self._read(name, reader, webhook)
+        if bound is not None and bound.counts is not None:
+            self._counts.add(name, "repeated")
+            return call.json({**bound.counts, "refused": _shown(readings.refused)})
         if self._in_progress >= REQUESTS_MAX:
             raise api_error("overloaded", bound="reports")
         self._in_progress += 1
@@ -82,8 +81,8 @@ class CarrierReports:
             self._in_progress -= 1
         self._counts.add(name, "taken")
         counts = {"accepted": taken.accepted, "unknown": taken.unknown, "ignored": readings.ignored}
-        if nonce:
-            self._replays.remember(name, nonce, call.body, counts)
+        if bound is not None:
+            bound.counts = counts
         return call.json({**counts, "refused": _shown(readings.refused)})
 
     def _stream(self, name: CarrierName, call: Call, stream: BodyStream) -> StreamReply:

@@ -100,8 +100,8 @@ class HmacCheck(_OfBody):
 class PlivoCheck(_OfBody):
     """Plivo's V3: HMAC-SHA256 over the address, the form and a nonce. The header may hold several, by comma.
 
-    V2, which signs neither query nor form, is `plivo_v2`: whoever sees one nonce could send another form with it, so
-    its nonces are single (gateway/api/reports.py keeps them) and V3 is to be preferred.
+    V2, which signs neither query nor form, is `plivo_v2`: whoever sees one nonce could send another form with it, so a
+    nonce is bound to its form as long as gateway/api/replays.py remembers it, and V3 is to be preferred.
     """
 
     def __init__(self, secret: str, public_url: str, *, version: int) -> None:

@@ -159,10 +159,13 @@ class Telnyx:
         payload = {"id": carrier_ref, "direction": "outbound", "to": [{"status": word}], "errors": errors}
         event_type = "message.sent" if status == "sent" else "message.finalized"
         body = orjson.dumps({"data": {"event_type": event_type, "payload": payload}, "meta": {"attempt": 1}})
+        return Webhook(_target(url), CIMultiDict(self.signed(body, now_ms=now_ms)), body)
+
+    def signed(self, body: bytes, *, now_ms: int) -> dict[str, str]:
+        """The headers that go with a body."""
         timestamp = str(now_ms // 1_000)
         signature = b64encode(TELNYX_KEY.sign(timestamp.encode() + b"|" + body)).decode()
-        signed = {"telnyx-timestamp": timestamp, "telnyx-signature-ed25519": signature}
-        return Webhook(_target(url), CIMultiDict({**JSON, **signed}), body)
+        return {**JSON, "telnyx-timestamp": timestamp, "telnyx-signature-ed25519": signature}
 
 
 class Bandwidth:

@@ -25,7 +25,7 @@ from storage.records import FactKind, JournalUnavailable
 from tests.fakes.clock import START_MS, HandClock
 from tests.fakes.gateway_floor import Tally
 from tests.fakes.templates import PUBLIC_URL, compiled
-from tests.fakes.vendors import VENDORS
+from tests.fakes.vendors import VENDORS, Telnyx
 
 SECRET = "the secret of acme"
 RIGHT = {"Authorization": f"Bearer {SECRET}", "Content-Type": "application/json"}
@@ -341,21 +341,82 @@ async def test_what_could_not_be_stored_may_be_repeated(desk: Desk) -> None:
     assert (await post_webhook(part, "twilio", webhook))["accepted"] == 1
 
 
+V2_URL = f"{PUBLIC_URL}/carriers/v2/reports"
+SENT, FORGED = b"MessageUUID=a&Status=sent", b"MessageUUID=a&Status=delivered"
+
+
+class V2:
+    """A carrier that signs by Plivo's V2, which covers no form: only its nonce keeps one from being swapped."""
+
+    def __init__(self, desk: Desk) -> None:
+        carriers = {CarrierName("v2"): Acme("plivo", webhooks={"check": "plivo_v2"})}
+        self.part = CarrierReports(carriers.get, desk.take, clock=HandClock(START_MS), counts=Tally())
+        nonce = "1" * 20
+        self._headers = {
+            "X-Plivo-Signature-V2": sign_v2(V2_URL, nonce, "plivo-token"),
+            "X-Plivo-Signature-V2-Nonce": nonce,
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+
+    async def post(self, body: bytes) -> dict[str, Any]:
+        return await post(self.part, body, headers=self._headers, carrier="v2")
+
+    async def status(self, body: bytes) -> int:
+        try:
+            await self.post(body)
+        except ApiError as error:
+            return error.status
+        return 200
+
+
 async def test_another_form_with_a_nonce_that_was_used_is_forged(desk: Desk) -> None:
-    """Plivo's V2 signs no form, so this is all that keeps one from being swapped."""
-    url, nonce = f"{PUBLIC_URL}/carriers/v2/reports", "1" * 20
-    carriers = {CarrierName("v2"): Acme("plivo", webhooks={"check": "plivo_v2"})}
-    part = CarrierReports(carriers.get, desk.take, clock=HandClock(START_MS), counts=Tally())
-    headers = {
-        "X-Plivo-Signature-V2": sign_v2(url, nonce, "plivo-token"),
-        "X-Plivo-Signature-V2-Nonce": nonce,
-        "Content-Type": "application/x-www-form-urlencoded",
-    }
-    answer = await post(part, b"MessageUUID=a&Status=sent", headers=headers, carrier="v2")
-    assert answer["accepted"] == 1
-    with pytest.raises(ApiError) as caught:
-        await post(part, b"MessageUUID=a&Status=delivered", headers=headers, carrier="v2")
-    assert caught.value.status == 401
+    v2 = V2(desk)
+    assert (await v2.post(SENT))["accepted"] == 1
+    assert await v2.status(FORGED) == 401
+    assert len(desk.taken) == 1
+
+
+async def test_another_form_with_a_nonce_is_forged_while_the_first_is_being_stored(desk: Desk) -> None:
+    v2, desk.held = V2(desk), asyncio.Event()
+    first = asyncio.create_task(v2.post(SENT))
+    await asyncio.sleep(0)
+    assert await v2.status(FORGED) == 401
+    desk.held.set()
+    assert (await first)["accepted"] == 1
+    assert len(desk.taken) == 1
+
+
+async def test_a_nonce_keeps_its_form_also_where_that_was_not_stored_or_not_understood(desk: Desk) -> None:
+    for troubled in (b"MessageUUID=a&Status=eaten", SENT):
+        v2 = V2(desk)
+        desk.away = troubled == SENT
+        if desk.away:
+            with pytest.raises(JournalUnavailable):
+                await v2.post(troubled)
+        else:
+            assert await v2.status(troubled) == 400
+        desk.away = False
+        assert await v2.status(FORGED) == 401
+        assert await v2.status(troubled) == (200 if troubled == SENT else 400), "the carrier's own repetition"
+
+
+async def test_what_comes_twice_at_once_is_answered_twice(desk: Desk) -> None:
+    """It makes one fact: what was taken already is told from what is new where reports are taken."""
+    v2, desk.held = V2(desk), asyncio.Event()
+    both = [asyncio.create_task(v2.post(SENT)) for _ in range(2)]
+    await asyncio.sleep(0)
+    desk.held.set()
+    assert [each["accepted"] for each in await asyncio.gather(*both)] == [1, 1]
+
+
+async def test_a_replay_is_told_what_was_refused_of_it(desk: Desk) -> None:
+    part, webhook = route(desk), report_of("telnyx")
+    item = orjson.loads(webhook.body)
+    body = orjson.dumps([item, 7])
+    signed = Telnyx().signed(body, now_ms=START_MS)
+    first = await post(part, body, headers=signed, carrier="a-telnyx")
+    assert first["refused"] == [{"index": 1, "error": "it is not an object"}]
+    assert await post(part, body, headers=signed, carrier="a-telnyx") == first
     assert len(desk.taken) == 1
 
 
