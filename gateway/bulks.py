@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from gateway.clock import Clock, Ids
-from gateway.facts import Facts
+from gateway.facts import Facts, OnSettled
 from gateway.outbound import Batch, Outbound, check_stored
 from gateway.rows import body_row
 from gateway.submissions import NotAccepted, Outcome, RefusedLine, Stretch, StretchAnswer
@@ -116,6 +116,7 @@ class Bulks:
             if (refusal := self._prepare(request, now_ms)) is not None
         }
         used: dict[RequestId, Request] = {}
+        settle: OnSettled = batch.settle
         try:
             for line, request, recipient in stretch.lines:
                 refusal = refusals.get(id(request))
@@ -131,9 +132,10 @@ class Bulks:
             batch.entry.bodies.extend(map(body_row, used.values()))
             outbound.claim(batch, now_ms)
             batch.entry.stretch, batch.entry.idempotency = stretch.keep(answer)
-            return self._facts.append(batch.entry, partial(_settle, batch, stretch)), answer
+            settle = partial(_settle, batch, stretch)
+            return self._facts.append(batch.entry, settle), answer
         except BaseException:  # nothing was handed to the journal, so nothing of it will ever be stored
-            _settle(batch, stretch, Settled.FAILED)
+            settle(Settled.FAILED)
             raise
 
     def _prepare(self, request: Request, now_ms: int) -> NotAccepted | None:

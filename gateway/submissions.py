@@ -89,7 +89,7 @@ class Stretch(NamedTuple):
     lines: Sequence[BulkLine]
     requests: Sequence[Request]  # of the lines, each once
     keep: Callable[[StretchAnswer], tuple[StretchRow, IdempotencyRow | None]]  # stored in the same transaction
-    on_settled: Callable[[Settled], None]  # the truth, also when nobody waits any more
+    on_settled: Callable[[Settled], None]  # the truth, also when nobody waits any more; once for each `keep` that gave
 
 
 class KeyTaken(Exception):

@@ -59,7 +59,7 @@ class Quarantined(NamedTuple):
 class Recovered(NamedTuple):
     """What the other parts must know of the last process."""
 
-    newest_ms: int  # the newest instant in the journal: the clock begins no earlier
+    newest_ms: int  # the newest instant in the journal: the clock, and ids, begin no earlier
     restored: int  # open messages that are in memory now
     unknown: list[Message]  # those of them with an attempt of unknown outcome, settled so by a fact
     powerpack_gone: list[Message]  # those of them whose powerpack is no longer there: to be ended

@@ -205,8 +205,9 @@ class BulkRun:
             row = self._row(first_line, len(raws), digest.digest(), answer, now_ms)
             if self._held is None:
                 return row, None
-            self._held.begin()
-            return row, self._held.row(self._answer(), now_ms) if first_line == 1 else None
+            key_row = self._held.row(self._answer(), now_ms) if first_line == 1 else None
+            self._held.begin()  # last: what fails before has nothing to settle
+            return row, key_row
 
         stretch = Stretch(self._account_id, lines, self._reader.requests(), keep, self._settled)
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.clock import SystemIds
 from resolver.core import CLAIM_GOOD_MS, Resolver
 from resolver.model import E164, Limits, Message, Phase, Refusal, RefusalCode, Tier
 from storage.catalog import CatalogRows
@@ -202,9 +203,18 @@ async def test_what_was_sent_or_has_ended_does_not_come_back(journal: Journal, r
 
 
 async def test_the_newest_instant_is_that_of_any_row(journal: Journal, restart: Restart) -> None:
-    entry = entry_of(accepted_ms=START_MS)
-    await store(journal, entry)
-    assert (await restart())[0].newest_ms == START_MS
+    await store(journal, entry_of(accepted_ms=START_MS + 50))
+    assert (await restart())[0].newest_ms == START_MS + 50
+
+
+async def test_ids_go_on_behind_those_that_are_stored(journal: Journal, restart: Restart) -> None:
+    """Ids of a long stretch are younger than its instant; none made by the next process may fall between them."""
+    ids = SystemIds(lambda: START_MS + 7)
+    await store(journal, entry_of(accepted_ms=START_MS, message_id=ids.new()))
+    last = ids.new()
+    await store(journal, entry_of(accepted_ms=START_MS, message_id=last))
+    recovered, _ = await restart()
+    assert SystemIds(lambda: recovered.newest_ms).new() > last
 
 
 async def test_an_outage_of_weeks_hides_nothing_from_the_start_after_the_next(

@@ -1,10 +1,12 @@
 -- What a start reads to be what the last process was. $1 is an instant, $2 the least id to look at, unless said.
 
 -- name: read_newest
--- The newest instant the journal knows, 0 when it is empty.
+-- The newest instant the journal knows, 0 when it is empty. It is later than that of every message's id, which may be
+-- milliseconds after it was accepted: ids go on from there, and the messages of a stretch have all ids of their range.
 WITH newest AS (
     SELECT greatest(
-        (SELECT accepted_ms FROM messages ORDER BY message_id DESC LIMIT 1),
+        (SELECT greatest(accepted_ms, ('x' || left(replace(message_id::text, '-', ''), 12))::bit(48)::bigint + 1)
+            FROM messages ORDER BY message_id DESC LIMIT 1),
         (SELECT max(claimed_ms) FROM handovers),
         (SELECT replay_from_ms FROM sticky_mark),
         0) AS at_ms

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.bulks import Bulks
-from gateway.submissions import BulkLine, KeyTaken, NotAccepted, Stretch, StretchAnswer
+from gateway.submissions import BulkLine, KeyTaken, NotAccepted, Stretch, StretchAnswer, Submission
 from resolver.model import E164, Limits, PowerpackId, Request, RequestId
 from storage.records import IdempotencyRow, JournalFull, JournalUnavailable, OutcomeUnknown, Settled, StretchRow
 from tests.fakes.accept_floor import FIRST, POWERPACK, AcceptFloor
@@ -140,6 +140,22 @@ async def test_a_full_journal_takes_nothing_and_moves_nothing() -> None:
 
 
 @in_virtual_time
+async def test_a_fault_before_a_stretch_is_kept_leaves_nothing_and_settles_nothing() -> None:
+    floor = AcceptFloor()
+    asked = Asked(*[request()] * 3)
+
+    def fail(_: StretchAnswer) -> tuple[StretchRow, IdempotencyRow | None]:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await bulks(floor).submit(asked.stretch._replace(keep=fail))
+    assert asked.settled == []
+    assert not floor.resolver.open
+    assert len((await bulks(floor).submit(asked.stretch)).stored) == 3
+    assert asked.settled == [Settled.COMMITTED]
+
+
+@in_virtual_time
 async def test_the_truth_comes_also_to_who_was_told_that_nothing_is_known() -> None:
     floor = AcceptFloor()
     floor.journal.answers_late = True
@@ -161,6 +177,21 @@ async def test_stretches_are_decided_in_different_turns_of_the_loop() -> None:
         await asyncio.sleep(0)
         assert len(floor.resolver.open) - before <= 1
     await asyncio.gather(*tasks)
+
+
+@in_virtual_time
+async def test_no_other_message_has_an_id_among_those_of_a_stretch() -> None:
+    """That is how what became of a stretch is found again."""
+    floor = AcceptFloor(commit_ms=5)
+    store = bulks(floor)
+    asked = [Asked(*[request()] * 20, first=20 * place) for place in range(4)]
+    singles = (floor.outbound.submit(Submission(request(), [recipient(900 + place)])) for place in range(30))
+    await asyncio.gather(*(store.submit(each.stretch) for each in asked), *singles)
+    assert len(floor.resolver.open) == 4 * 20 + 30
+    ids = sorted(floor.resolver.open)
+    for each in asked:
+        own = [stored.message_id for stored in each.kept[0].stored]
+        assert own == ids[ids.index(own[0]) : ids.index(own[-1]) + 1]
 
 
 @in_virtual_time

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.api.lines import LINE_BYTES_MAX
+from resolver.model import E164
 from storage.records import Settled
 from tests.fakes.accept_floor import FIRST, POWERPACK
 from tests.fakes.api_client import ACCOUNT, OTHER_ACCOUNT, Client, Got, basic
@@ -605,6 +606,25 @@ async def test_a_first_stretch_of_unknown_outcome_is_an_error_that_says_so() -> 
         again = await send(api, lines(2), key="k")
     assert (got.status, got.body["code"]) == (503, "outcome_unknown")
     assert counts(again) == (True, 2, 2, 0, 2)
+
+
+class Faulty(dict[E164, str]):
+    """Operators of which one cannot be told, by a fault of ours."""
+
+    def get(self, recipient: E164, default: Any = None) -> Any:
+        if recipient.endswith("1"):
+            raise LookupError
+        return default
+
+
+async def test_a_key_is_free_again_after_a_fault_of_ours_while_its_lines_were_decided() -> None:
+    async with served() as (floor, api):
+        floor.operators = Faulty()
+        got = await send(api, lines(3), key="k")
+        floor.operators = {}
+        again = await send(api, lines(3), key="k")
+    assert (got.status, got.body["code"]) == (500, "internal")
+    assert counts(again) == (True, 3, 3, 0, 0)
 
 
 async def test_a_look_up_that_fails_stores_nothing() -> None:
