@@ -84,13 +84,16 @@ class _Recalled(NamedTuple):
 class _Batch:
     """Reports of one carrier being folded: the rows, and what must be durable before the carrier is answered."""
 
-    __slots__ = ("accepted", "carrier", "done", "entry", "now_ms", "recalled", "refs", "unknown", "waits")
+    __slots__ = (
+        "accepted", "carrier", "done", "entry", "is_looked_up", "now_ms", "recalled", "refs", "unknown", "waits",
+    )  # fmt: skip
 
     def __init__(self, carrier: CarrierName) -> None:
         self.carrier = carrier
         self.entry = Entry()
         self.done: Done = asyncio.get_running_loop().create_future()  # when the entry is durable
         self.now_ms = 0
+        self.is_looked_up = False
         self.refs: Mapping[str, MessageId] = {}
         self.recalled: dict[MessageId, _Recalled] = {}
         self.waits: set[Done] = set()
@@ -222,21 +225,32 @@ class Reports:
                     batch.recalled = _recalled(await self._archive.recall(sorted(ids)))
         except TimeoutError as error:
             raise JournalUnavailable("reports cannot be looked up now") from error
+        batch.is_looked_up = True
         return [self._match(batch, report) for report in reports]  # all of them: memory has moved on
 
     def _match(self, batch: _Batch, report: Report) -> Message | None:
-        """The message a report is about: by our id, which the carrier repeats, else by the carrier's."""
-        reference, carrier, carrier_ref = report.reference, batch.carrier, report.carrier_ref
-        if reference:
-            sent = self._awaiting.find_message(MessageId(reference))
-            if sent is not None and sent.carrier == carrier:
-                return sent.message
-            message = self._known(batch, MessageId(reference))
-            if message is not None and self._was_handed_to(batch, message, sent):
-                return message
+        """The message a report is about: by our id, which the carrier repeats, else by the carrier's.
+
+        Where ours is not proven and the carrier's is known, the carrier's says it.
+        """
+        if report.is_proven or not report.carrier_ref:
+            return self._match_reference(batch, report) or self._match_ref(batch, report.carrier_ref)
+        return self._match_ref(batch, report.carrier_ref) or self._match_reference(batch, report)
+
+    def _match_reference(self, batch: _Batch, report: Report) -> Message | None:
+        if not report.reference:
+            return None
+        sent = self._awaiting.find_message(MessageId(report.reference))
+        if sent is not None and sent.carrier == batch.carrier:
+            agrees = report.is_proven or batch.is_looked_up or sent.carrier_ref in ("", report.carrier_ref)
+            return sent.message if agrees else None  # else whose the carrier's id is must be looked up first
+        message = self._known(batch, MessageId(report.reference))
+        return message if message is not None and self._was_handed_to(batch, message, sent) else None
+
+    def _match_ref(self, batch: _Batch, carrier_ref: str) -> Message | None:
         if not carrier_ref:
             return None
-        sent = self._awaiting.find(carrier, carrier_ref)
+        sent = self._awaiting.find(batch.carrier, carrier_ref)
         if sent is not None:
             return sent.message
         return self._known(batch, batch.refs[carrier_ref]) if carrier_ref in batch.refs else None

@@ -143,6 +143,7 @@ class Report(NamedTuple):
     kind: FactKind  # DELIVERED, UNDELIVERED, REPORTED_FAILED or REPORTED_SENT
     code: str  # Plivo's error code; "" while on its way
     at_ms: int  # the carrier's own time; 0 when it does not say
+    is_proven: bool = True  # the reference, as all else; False: it stood where the carrier's signature does not reach
 
 
 class BadReports(Exception):

@@ -38,6 +38,9 @@ from gateway.settings import CarrierSettings
 SECRET_BY_PASSWORD: Final = frozenset({"plivo", "plivo_v2", "twilio"})
 """Checks whose key is the token that messages are sent with, so it need not be written twice."""
 
+SIGN_BODY_ALONE: Final = frozenset({"hmac_sha256", "telnyx"})
+"""Checks that leave the URL open: what it says can be changed on the way."""
+
 MASK: Final = "********"
 
 
@@ -111,7 +114,8 @@ def compile_carrier(settings: CarrierSettings, *, public_url: str, mask: bool = 
         webhooks.check, secret=secret, user=options.secret_user, header=webhooks.header,
         encoding=webhooks.encoding, public_url=public_url, place=place,
     )  # fmt: skip
-    reports = ReportReader(template.reports, template.errors, place=place)
+    signs_body_alone = webhooks.check in SIGN_BODY_ALONE
+    reports = ReportReader(template.reports, template.errors, place=place, signs_body_alone=signs_body_alone)
     answers = Answers(template.answer, template.errors, place=place)
     return Compiled(submit, answers, reports, Webhooks(check, reports), options, webhooks.check, bool(secret))
 

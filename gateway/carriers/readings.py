@@ -37,13 +37,15 @@ class Meaning(NamedTuple):
 
 
 class ReportReader:
-    """Reads reports in the form a template describes."""
+    """Reads reports in the form a template describes. `signs_body_alone`: what a URL says proves nothing."""
 
-    def __init__(self, table: ReportsTable, errors: Mapping[str, str], *, place: str) -> None:
+    def __init__(
+        self, table: ReportsTable, errors: Mapping[str, str], *, place: str, signs_body_alone: bool = False
+    ) -> None:
         where = f"[{place}.reports]"
         self.is_form = table.format == "form"
         self._items = compile_path(table.items, f"{where} items") if table.items else None
-        self._read_item = _compile_item(table, errors, where)
+        self._read_item = _compile_item(table, errors, where, signs_body_alone=signs_body_alone)
 
     def read(self, content_type: str, query: Query, body: bytes) -> Readings:
         """Read a whole body: one report, or an array of them. Raises BadReports."""
@@ -100,7 +102,7 @@ def _read_line(line: bytes) -> object:
         return error
 
 
-def _compile_item(table: ReportsTable, errors: Mapping[str, str], where: str) -> ReadItem:
+def _compile_item(table: ReportsTable, errors: Mapping[str, str], where: str, *, signs_body_alone: bool) -> ReadItem:
     of_form = table.format == "form"
     pick_id = compile_path(table.id, f"{where} id", of_form=of_form)
     pick_reference = compile_path(table.reference, f"{where} reference", of_form=of_form)
@@ -108,6 +110,7 @@ def _compile_item(table: ReportsTable, errors: Mapping[str, str], where: str) ->
     pick_error = compile_path(table.error, f"{where} error", of_form=of_form)
     pick_at = compile_path(table.at, f"{where} at", of_form=of_form)
     normal_id = id_form(table.id_form)
+    is_proven = not (signs_body_alone and table.reference.startswith("?"))
     meanings = _meanings(table.statuses)
     codes = _codes(errors, plivo=table.plivo_codes)
 
@@ -133,7 +136,8 @@ def _compile_item(table: ReportsTable, errors: Mapping[str, str], where: str) ->
         code = meaning.code
         if meaning.may_name_code:
             code = codes(pick_error(item, query)) or code
-        return Report(normal_id(carrier_ref), reference, meaning.kind, code, read_instant(pick_at(item, query)))
+        at_ms = read_instant(pick_at(item, query))
+        return Report(normal_id(carrier_ref), reference, meaning.kind, code, at_ms, is_proven)
 
     return read
 

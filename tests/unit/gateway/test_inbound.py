@@ -439,6 +439,44 @@ async def test_a_wrong_reference_beside_a_right_carriers_id_does_no_harm() -> No
         assert message.state == State.DELIVERED
 
 
+def moved(kind: FactKind, message: Message, *, to: Message) -> Report:
+    """A report whose URL, which is not signed, was made to name another message."""
+    return report(kind, of=to, by=message)._replace(is_proven=False)
+
+
+@pytest.mark.parametrize("has_left", [False, True])
+@in_virtual_time
+async def test_a_reference_that_is_not_proven_moves_no_report_to_another_message(has_left: bool) -> None:
+    desk = Desk()
+    async with desk.running():
+        message, other = await desk.sent(2)
+        if has_left:
+            desk.facts.awaiting.drop(message.message_id)
+        assert await desk.take(moved(DELIVERED, message, to=other)) == Taken(1, 0)
+        assert (desk.kinds(message), desk.kinds(other)) == (["sent 1", "delivered"], ["sent 1"])
+        assert desk.archive.calls <= 2
+
+
+@in_virtual_time
+async def test_a_reference_that_is_proven_goes_before_an_id_that_a_carrier_may_use_again() -> None:
+    desk = Desk()
+    async with desk.running():
+        message, other = await desk.sent(2)
+        assert await desk.take(moved(DELIVERED, message, to=other)._replace(is_proven=True)) == Taken(1, 0)
+        assert (message.state, other.state) == (State.SENT, State.DELIVERED)
+
+
+@in_virtual_time
+async def test_a_reference_that_is_not_proven_is_believed_where_nobody_has_the_carriers_id() -> None:
+    """The answer to an attempt was lost; a later one of the same message may have got another id."""
+    desk = Desk()
+    async with desk.running():
+        (message,) = await desk.sent()
+        lost = report(DELIVERED, of=message, carrier_ref="lost")._replace(is_proven=False)
+        assert await desk.take(lost) == Taken(1, 0)
+        assert message.state == State.DELIVERED
+
+
 @in_virtual_time
 async def test_a_message_whose_number_is_gone_is_still_reported_by_our_id() -> None:
     desk = Desk()

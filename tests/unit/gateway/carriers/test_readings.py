@@ -208,15 +208,19 @@ def bandwidth(kind: str, **more: object) -> bytes:
         (
             "telnyx",
             telnyx("sent", kind="message.sent"),
-            Report("40385f64-x", MESSAGE, FactKind.REPORTED_SENT, "", NOW_MS),
+            Report("40385f64-x", MESSAGE, FactKind.REPORTED_SENT, "", NOW_MS, False),
         ),
-        ("telnyx", telnyx("delivered"), Report("40385f64-x", MESSAGE, FactKind.DELIVERED, "000", NOW_MS)),
+        ("telnyx", telnyx("delivered"), Report("40385f64-x", MESSAGE, FactKind.DELIVERED, "000", NOW_MS, False)),
         (
             "telnyx",
             telnyx("delivery_failed", "40001"),
-            Report("40385f64-x", MESSAGE, FactKind.UNDELIVERED, "90", NOW_MS),
+            Report("40385f64-x", MESSAGE, FactKind.UNDELIVERED, "90", NOW_MS, False),
         ),
-        ("telnyx", telnyx("sending_failed"), Report("40385f64-x", MESSAGE, FactKind.REPORTED_FAILED, "1000", NOW_MS)),
+        (
+            "telnyx",
+            telnyx("sending_failed"),
+            Report("40385f64-x", MESSAGE, FactKind.REPORTED_FAILED, "1000", NOW_MS, False),
+        ),
         ("bandwidth", bandwidth("message-delivered"), Report("14762kw2", MESSAGE, FactKind.DELIVERED, "000", NOW_MS)),
         (
             "bandwidth",
