@@ -22,7 +22,7 @@ import structlog
 from gateway.api.around import Around, Readiness
 from gateway.assembly import Parts, Surroundings, assemble, guard_policy
 from gateway.carriers.carrier import Carrier
-from gateway.carriers.kinds import make_carrier
+from gateway.carriers.kinds import find_shared, make_carrier
 from gateway.clock import SystemClock, SystemIds, seeded_chance
 from gateway.compiled import program
 from gateway.demo import FILE, Demo, ensure_demo, write_demo_file
@@ -129,6 +129,8 @@ class Gateway:
             )
             for name, each in settings.carriers.items()
         }
+        for shared in find_shared({name: each.webhooks for name, each in carriers.items()}):
+            log.warning("carriers share a secret", warning=shared)
         guard_policy(settings.callbacks)
         make_data_folder(settings.storage.data)
         bound = bind(settings.server)

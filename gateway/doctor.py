@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
+from gateway.carriers.carrier import WebhookReader
 from gateway.carriers.http import compile_carrier
-from gateway.carriers.kinds import make_carrier
+from gateway.carriers.kinds import find_shared, make_carrier
 from gateway.clock import SystemClock
 from gateway.compiled import is_compiled, program
 from gateway.fields import BadSetting
@@ -71,20 +72,24 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 
 def _carriers(settings: Settings) -> Iterator[Finding]:
+    readers: dict[CarrierName, WebhookReader] = {}
     for carrier in settings.carriers.values():
         what = f"carrier {carrier.name}"
         try:
-            make_carrier(
+            made = make_carrier(
                 carrier, clock=SystemClock(), answer_ms_max=settings.lanes.answer_ms_max,
                 public_url=settings.server.public_url,
             )  # fmt: skip
         except (BadSetting, ValueError) as error:
             yield Finding(Level.BAD, what, str(error))
             continue
+        readers[carrier.name] = made.webhooks
         yield from _webhooks(settings, carrier)
         said = f"{carrier.kind}, {carrier.segments_per_s} segments/s, {carrier.places} places"
         is_simulated = carrier.kind == "simulated"
         yield Finding(Level.NOTE if is_simulated else Level.WELL, what, said + "; reaches nobody" * is_simulated)
+    for shared in find_shared(readers):
+        yield Finding(Level.NOTE, "carriers", shared)
     if not settings.carriers:
         yield Finding(Level.BAD, "carriers", "none; add a table [carriers.NAME] to sendpool.toml")
 

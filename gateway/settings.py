@@ -58,6 +58,9 @@ class ServerSettings:
     stream_idle_ms: int = setting(
         30 * SECOND_MS, "a stream in which nothing comes, or whose answer nobody reads, ends", least=100
     )
+    stream_bytes_min: int = setting(
+        128, "that a stream moves in `stream_idle_ms`, so that no trickle holds a place; a line or two", least=1
+    )
     connections_per_ip_max: int = setting(200, "open connections of one address; SDKs keep a few", least=1)
     connections_max: int = setting(
         10_000, "open connections in all; fewer where the process may not have so many files open", least=1

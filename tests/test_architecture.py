@@ -139,6 +139,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.crowd
     gateway.api.framing
     gateway.api.connections
+    gateway.api.intake
     gateway.api.middleware
     gateway.api.shapes_message
     gateway.api.shapes_accepted

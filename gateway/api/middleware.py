@@ -23,6 +23,7 @@ from aiohttp import web
 from gateway.api.call import Call, Reply
 from gateway.api.errors import CLOSES, ApiError, api_error
 from gateway.api.forms import form_as_json
+from gateway.api.intake import Intake, check_encoding
 from gateway.api.router import Access, Route, Router
 from gateway.api.streams import StreamReply, Streams
 from gateway.api.times import iso
@@ -85,8 +86,10 @@ class Front:
         self._ids = ids
         self._requests_max = server.requests_max
         self._account_requests_max = max(1, server.requests_max // 2)
-        self._body_bytes_max = server.body_bytes_max
-        self._body_s_max = server.body_ms_max / 1_000
+        self._intake = Intake(
+            body_bytes_max=server.body_bytes_max, body_ms_max=server.body_ms_max,
+            strangers_max=max(1, server.requests_max // 4),
+        )  # fmt: skip
         self._counts = counts
         self._find_shortage = find_shortage  # the bound that lets an account send nothing more at the moment
         self._on_broken_promise = on_broken_promise  # a promise of our own: whoever runs us may want to stop
@@ -96,7 +99,9 @@ class Front:
         self._date = (0, "")
         self._of_accounts = 0  # requests in progress that are an account's
         self.in_progress = 0
-        self._streams = Streams(most=server.streams_max, idle_ms=server.stream_idle_ms)
+        self._streams = Streams(
+            most=server.streams_max, idle_ms=server.stream_idle_ms, bytes_min=server.stream_bytes_min
+        )
         self._is_closing = False
 
     @property
@@ -125,8 +130,8 @@ class Front:
                 try:
                     if request.method not in BODILESS:  # some SDKs send a GET with a body: it says nothing
                         is_form = _is_form(request)
-                        body = self._body_at_hand(request)
-                        call.body = await self._read_body(request) if body is None else body
+                        body = self._intake.at_hand(request)
+                        call.body = await self._intake.read(request, is_stranger=False) if body is None else body
                         if is_form:
                             call.body = form_as_json(call.body)
                     reply = await route.handler(call)
@@ -135,7 +140,9 @@ class Front:
             else:
                 if self.in_progress - self._of_accounts - len(self._streams) > self._requests_max:
                     raise api_error("overloaded", bound="requests")
-                call.body = await self._read_body(request)
+                is_proven = route.weigh is not None and route.weigh(call)
+                if request.method not in BODILESS:
+                    call.body = await self._intake.read(request, is_stranger=not is_proven)
                 async with asyncio.timeout(ANSWER_MS_MAX / 1_000):
                     reply = await route.handler(call)
         except Exception as error:  # noqa: BLE001 - the API's broad catch: one request's bug ends one request
@@ -172,13 +179,13 @@ class Front:
 
     async def _streamed(self, route: Route, call: Call) -> web.StreamResponse:
         """A request whose body is read, or whose answer is made, while it runs. Raises what `__call__` answers."""
-        request, owner = call.request, route.path
+        request, owner = call.request, "/".join((route.path, *call.params))
         if route.access is Access.ACCOUNT:
             owner = call.account_id = self._identify(call)
         if request.method not in BODILESS:
             if _is_form(request):
                 raise api_error("unsupported_media_type")
-            _check_encoding(request)
+            check_encoding(request)
         with self._streams.entered(owner, request) as call.stream:
             reply = self._finished(await route.handler(call))
             if isinstance(reply, StreamReply):
@@ -222,44 +229,6 @@ class Front:
                 self._proven.clear()
             self._proven[header] = account
         return account.account_id
-
-    def _body_at_hand(self, request: web.BaseRequest) -> bytes | None:
-        """The whole body if it came together with the head; None when it has to be waited for. Raises ApiError."""
-        _check_encoding(request)
-        content = request.content
-        if not content.is_eof():
-            return None
-        body = content.read_nowait()
-        if len(body) > self._body_bytes_max:
-            raise self._too_large()
-        return body
-
-    async def _read_body(self, request: web.BaseRequest) -> bytes:
-        """The whole body within its bounds."""
-        at_hand = self._body_at_hand(request)
-        if at_hand is not None:
-            return at_hand
-        declared = request.content_length
-        if declared is not None and declared > self._body_bytes_max:
-            raise self._too_large()
-        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = bytearray()
-        try:
-            async with asyncio.timeout(self._body_s_max):
-                while chunk := await request.content.readany():
-                    body += chunk
-                    if len(body) > self._body_bytes_max:
-                        raise self._too_large()
-        except TimeoutError:
-            raise api_error("body_timeout", bound="body_ms") from None
-        except (web.RequestPayloadError, ConnectionError) as error:  # the latter when the client is gone
-            raise api_error("bad_request", "the request's body is not framed as its head says") from error
-        return bytes(body)
-
-    def _too_large(self) -> ApiError:
-        words = f"the request's body is larger than {self._body_bytes_max} bytes"
-        return api_error("body_too_large", words, bound="body_bytes")
 
     def _trouble(self, call: Call, error: Exception) -> ApiError:
         """What an exception means to the caller."""
@@ -354,12 +323,6 @@ def _is_form(request: web.BaseRequest) -> bool:
     if kind.startswith("multipart/"):
         raise api_error("unsupported_media_type")
     return kind == "application/x-www-form-urlencoded"
-
-
-def _check_encoding(request: web.BaseRequest) -> None:
-    encoding = request.headers.get("Content-Encoding")
-    if encoding is not None and (encoding != "identity" or len(request.headers.getall("Content-Encoding")) > 1):
-        raise api_error("unsupported_encoding")
 
 
 def _storage_trouble(error: StorageError) -> ApiError:

@@ -18,7 +18,7 @@ from gateway.api.replays import Replays
 from gateway.api.report_stream import ReportStream, Take
 from gateway.api.router import Access, Route
 from gateway.api.streams import NDJSON, StreamReply
-from gateway.carriers.carrier import BadReports, Readings, Refused, Webhook, WebhookReader
+from gateway.carriers.carrier import BadReports, Proof, Readings, Refused, Webhook, WebhookReader
 from gateway.carriers.webhooks import NOBODY
 from gateway.clock import Clock
 from gateway.metrics import Counts
@@ -56,7 +56,18 @@ class CarrierReports:
         self._in_progress = 0
 
     def routes(self) -> list[Route]:
-        return [Route("POST", "/carriers/{carrier}/reports", Access.OWN, self.post, streams=is_ndjson)]
+        path = "/carriers/{carrier}/reports"
+        return [Route("POST", path, Access.OWN, self.post, streams=is_ndjson, weigh=self.weigh)]
+
+    def weigh(self, call: Call) -> bool:
+        """Whether the head proves who it is. Raises ApiError (401) where no body can."""
+        name = CarrierName(call.params[0])
+        carrier = self._find_carrier(name)
+        weigh = NOBODY.weigh if carrier is None else carrier.webhooks.weigh
+        proof = weigh(call.request.headers)
+        if proof is Proof.NONE or carrier is None:
+            raise self._unauthenticated(name)
+        return proof is Proof.GIVEN
 
     async def post(self, call: Call) -> Reply:
         """Take a whole body or a stream. Raises ApiError, and storage's errors."""
@@ -87,8 +98,7 @@ class CarrierReports:
 
     def _stream(self, name: CarrierName, call: Call, stream: BodyStream) -> StreamReply:
         carrier = self._find_carrier(name)
-        admits = NOBODY.admits if carrier is None else carrier.webhooks.authenticate_stream
-        if not admits(call.request.headers) or carrier is None:
+        if not self.weigh(call) or carrier is None:
             raise self._unauthenticated(name)
         answers_lines = call.query().get("answers") != "end"
         self._counts.add(name, "streamed")
@@ -101,7 +111,7 @@ class CarrierReports:
         """The carrier's reader, and what makes this webhook single. Raises ApiError (401)."""
         carrier = self._find_carrier(name)
         if carrier is None:
-            NOBODY.admits(webhook.headers)
+            NOBODY.weigh(webhook.headers)
             raise self._unauthenticated(name)
         nonce = carrier.webhooks.authenticate(webhook, now_ms=self._clock.now_ms())
         if nonce is None:

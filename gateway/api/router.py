@@ -33,6 +33,8 @@ class Route(NamedTuple):
 
     A call for which `streams` says so has `call.stream` in place of a body, may answer with a StreamReply, and is
     counted and bounded as a stream; see streams.py. `adds`: it adds work that is refused while there is too much.
+    `weigh`: what can be known from a call's head, before its body is read: whether it proves who calls. It raises
+    ApiError for who can prove nothing.
     """
 
     method: str
@@ -41,6 +43,7 @@ class Route(NamedTuple):
     handler: Handler
     streams: Callable[[Call], bool] | None = None
     adds: bool = False
+    weigh: Callable[[Call], bool] | None = None
 
     @property
     def kind(self) -> str:

@@ -5,8 +5,8 @@
 
 Invariants
 * Who does not ask for the next chunk is sent no more: beyond what the connection holds (about 1 MiB) nothing gathers.
-* Nothing waits for a client longer than `idle_ms` without a byte of progress, in either direction. In all a stream may
-  take as long as it likes, until the process drains.
+* Nothing waits for a client longer than `idle_ms` until `bytes_min` more have moved, in either direction. In all a
+  stream may take as long as it likes, until the process drains.
 * A piece is asked for when the one before it was taken, so a client that does not read stops whatever makes the pieces.
 """
 
@@ -46,9 +46,12 @@ class Stream:
     What came together is not kept back: a chunk may be one byte. Raises StreamEnded.
     """
 
-    def __init__(self, request: web.BaseRequest, *, idle_s: float) -> None:
+    def __init__(self, request: web.BaseRequest, *, idle_s: float, bytes_min: int) -> None:
         self.request = request
         self.idle_s = idle_s
+        self.bytes_min = bytes_min
+        self._left_s = idle_s  # to wait for what is owed; what we take for ourselves does not count
+        self._owed_bytes = bytes_min
         self.is_draining = False
         self._waiting: asyncio.Timeout | None = None
         self._expected = request.headers.get("Expect", "").lower() == "100-continue"
@@ -74,19 +77,31 @@ class Stream:
         if self.is_draining:
             raise StreamEnded(DRAINING)
         try:
-            return self.request.content.read_nowait(CHUNK_BYTES_MAX)
+            chunk = self.request.content.read_nowait(CHUNK_BYTES_MAX)
         except Exception as error:
             raise _ended(error) from error
+        self._came(len(chunk))
+        return chunk
+
+    def _came(self, count: int) -> None:
+        self._owed_bytes -= count
+        if self._owed_bytes <= 0:
+            self._left_s, self._owed_bytes = self.idle_s, self.bytes_min
 
     async def _next_to_come(self) -> bytes:
-        """What comes next, b"" at the end. Raises StreamEnded at `drain` and after `idle_s`."""
+        """What comes next, b"" at the end. Raises StreamEnded at `drain`, and when it comes too slowly."""
         transport = self.request.transport
         if self._expected and transport is not None:
             self._expected = False
             transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
         try:
-            async with asyncio.timeout(self.idle_s) as self._waiting:
-                return await self.request.content.read(CHUNK_BYTES_MAX)
+            async with asyncio.timeout(self._left_s) as self._waiting:
+                chunk = await self.request.content.read(CHUNK_BYTES_MAX)
+            self._left_s -= clock() - began_s
+            self._came(len(chunk))
+            return chunk
         except TimeoutError:
             raise StreamEnded(DRAINING if self.is_draining else IDLE) from None
         finally:
@@ -114,10 +129,11 @@ class Stream:
 class Streams:
     """The streams in progress: how many there may be, and who tells them to end."""
 
-    def __init__(self, *, most: int, idle_ms: int) -> None:
+    def __init__(self, *, most: int, idle_ms: int, bytes_min: int) -> None:
         self._most = most
         self._most_of_one = max(1, most // 2)
         self._idle_s = idle_ms / 1_000
+        self._bytes_min = bytes_min
         self._open: dict[Stream, str] = {}
         self._is_draining = False
 
@@ -130,7 +146,7 @@ class Streams:
         mine = sum(each == owner for each in self._open.values())
         if self._is_draining or len(self._open) >= self._most or mine >= self._most_of_one:
             raise api_error("overloaded", "too many streams are in progress; try again", bound="streams")
-        stream = Stream(request, idle_s=self._idle_s)
+        stream = Stream(request, idle_s=self._idle_s, bytes_min=self._bytes_min)
         self._open[stream] = owner
         try:
             yield stream
@@ -202,12 +218,12 @@ class StreamReply(Reply):
         return self._head(self._reply_to.version.minor, b"\r\nTransfer-Encoding: chunked" if self._in_chunks else b"")
 
     async def _write(self, stream: Stream, data: bytes) -> None:
-        """Return when the connection can take more. Raises ConnectionError when it does not get on for `idle_s`."""
+        """Return when the connection can take more. Raises ConnectionError when it does not get on in `idle_s`."""
         transport = stream.request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("nobody is there any more")
         transport.write(data)
-        watch = _Watch(transport, stream.idle_s)
+        watch = _Watch(transport, stream.idle_s, stream.bytes_min)
         try:
             await stream.request.writer.drain()
         finally:
@@ -232,13 +248,13 @@ def _ended(error: Exception) -> Exception:
 
 
 class _Watch:
-    """Ends a connection that for `idle_s` takes nothing of what is to be written.
+    """Ends a connection that in `idle_s` takes less than `bytes_min` of what is to be written.
 
     Not a timeout around `drain`: cancelling it would leave aiohttp's connection with a future nobody may await again.
     """
 
-    def __init__(self, transport: asyncio.WriteTransport, idle_s: float) -> None:
-        self._transport, self._idle_s = transport, idle_s
+    def __init__(self, transport: asyncio.WriteTransport, idle_s: float, bytes_min: int) -> None:
+        self._transport, self._idle_s, self._bytes_min = transport, idle_s, bytes_min
         self._look_again()
 
     def _look_again(self) -> None:
@@ -246,7 +262,7 @@ class _Watch:
         self._timer = asyncio.get_running_loop().call_later(self._idle_s, self._look)
 
     def _look(self) -> None:
-        if self._transport.get_write_buffer_size() >= self._left:
+        if self._transport.get_write_buffer_size() > self._left - self._bytes_min:
             self._transport.abort()
         else:
             self._look_again()

@@ -180,6 +180,14 @@ class Webhook(NamedTuple):
     body: bytes
 
 
+class Proof(StrEnum):
+    """What the head of a webhook says about who sends it."""
+
+    GIVEN = "given"
+    LATER = "later"  # the body is signed
+    NONE = "none"  # whatever the body will be
+
+
 Go = Callable[[], bool]
 """Asked in the same loop turn as the write to a ready connection; False: do not write."""
 OnReports = Callable[[list[Report]], Awaitable[None]]
@@ -248,8 +256,12 @@ class WebhookReader(Protocol):
     def authenticate(self, webhook: Webhook, *, now_ms: int) -> str | None:
         """None: it does not come from the carrier. Else what makes it single: "" where the carrier signs nothing."""
 
-    def authenticate_stream(self, headers: Mapping[str, str]) -> bool:
-        """Whether a stream comes from the carrier, by its head alone; False where only whole bodies are signed."""
+    def weigh(self, headers: Mapping[str, str]) -> Proof:
+        """What the head alone proves. A stream needs a proof that is given: only whole bodies are signed."""
+
+    @property
+    def credential(self) -> str:
+        """What whoever has it may post for this carrier; "" where what is signed names the carrier, or none is set."""
 
     def read(self, webhook: Webhook) -> Readings:
         """Read a whole body. Raises BadReports."""

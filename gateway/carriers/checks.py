@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from gateway.carriers.carrier import BadReports, Webhook
+from gateway.carriers.carrier import BadReports, Proof, Webhook
 from gateway.carriers.readings import read_form
 from gateway.fields import BadSetting
 from gateway.signatures import sign_v2, sign_v3
@@ -35,8 +35,12 @@ class Check(Protocol):
     def nonce_of(self, webhook: Webhook, *, now_ms: int) -> str | None:
         """None: not from the carrier. Else what makes this webhook single, "" where nothing does."""
 
-    def admits(self, headers: Mapping[str, str]) -> bool:
-        """Whether the head alone is proof; False where a body is signed."""
+    def weigh(self, headers: Mapping[str, str]) -> Proof:
+        """What the head alone proves."""
+
+    @property
+    def credential(self) -> str:
+        """What proves it, in a form that can be compared with another check's; "": what it proves names the carrier."""
 
 
 def _equal(given: str, expected: str) -> bool:
@@ -50,14 +54,18 @@ class SecretCheck:
         self._secret = secret
 
     def nonce_of(self, webhook: Webhook, *, now_ms: int) -> str | None:
-        return "" if self.admits(webhook.headers) else None
+        return "" if self.weigh(webhook.headers) is Proof.GIVEN else None
 
-    def admits(self, headers: Mapping[str, str]) -> bool:
+    def weigh(self, headers: Mapping[str, str]) -> Proof:
         given = headers.get("X-Sendpool-Secret", "")
         scheme, _, token = headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             given = given or token.strip()
-        return _equal(given, self._secret) and bool(self._secret)
+        return Proof.GIVEN if _equal(given, self._secret) and self._secret else Proof.NONE
+
+    @property
+    def credential(self) -> str:
+        return f"secret {self._secret}" if self._secret else ""
 
 
 class BasicCheck:
@@ -68,31 +76,39 @@ class BasicCheck:
         self._is_set = bool(secret)
 
     def nonce_of(self, webhook: Webhook, *, now_ms: int) -> str | None:
-        return "" if self.admits(webhook.headers) else None
+        return "" if self.weigh(webhook.headers) is Proof.GIVEN else None
 
-    def admits(self, headers: Mapping[str, str]) -> bool:
+    def weigh(self, headers: Mapping[str, str]) -> Proof:
         scheme, _, given = headers.get("Authorization", "").partition(" ")
         matches = _equal(given.strip(), self._expected)
-        return matches and scheme.lower() == "basic" and self._is_set
+        return Proof.GIVEN if matches and scheme.lower() == "basic" and self._is_set else Proof.NONE
+
+    @property
+    def credential(self) -> str:
+        return f"basic {self._expected}" if self._is_set else ""
 
 
 class _OfBody:
-    """What the schemes that sign a body share."""
+    """What the schemes that sign a body share: their signature stands in a header, and there is no proof without."""
 
-    def admits(self, headers: Mapping[str, str]) -> bool:
-        return False
+    _signature: str  # that header
+    credential = ""
+
+    def weigh(self, headers: Mapping[str, str]) -> Proof:
+        return Proof.LATER if headers.get(self._signature) else Proof.NONE
 
 
 class HmacCheck(_OfBody):
     """HMAC-SHA256 of the body in a header, as many carriers do it; a prefix such as `sha256=` is passed over."""
 
     def __init__(self, secret: str, *, header: str, encoding: str) -> None:
-        self._secret, self._header, self._is_hex = secret, header, encoding == "hex"
+        self._secret, self._signature, self._is_hex = secret, header, encoding == "hex"
+        self.credential = f"hmac {secret}" if secret else ""
 
     def nonce_of(self, webhook: Webhook, *, now_ms: int) -> str | None:
         digest = hmac.digest(self._secret.encode(), webhook.body, "sha256")
         expected = digest.hex() if self._is_hex else b64encode(digest).decode()
-        given = webhook.headers.get(self._header, "").strip().removeprefix("sha256=")
+        given = webhook.headers.get(self._signature, "").strip().removeprefix("sha256=")
         matches = _equal(given.lower() if self._is_hex else given, expected)
         return expected if matches and self._secret else None
 
@@ -106,10 +122,10 @@ class PlivoCheck(_OfBody):
 
     def __init__(self, secret: str, public_url: str, *, version: int) -> None:
         self._secret, self._public_url, self._is_v3 = secret, public_url, version == 3
-        self._header = f"X-Plivo-Signature-V{version}"
+        self._signature = f"X-Plivo-Signature-V{version}"
 
     def nonce_of(self, webhook: Webhook, *, now_ms: int) -> str | None:
-        nonce = webhook.headers.get(f"{self._header}-Nonce", "")
+        nonce = webhook.headers.get(f"{self._signature}-Nonce", "")
         url = self._public_url + webhook.target
         params = _form_of(webhook)
         try:
@@ -120,7 +136,7 @@ class PlivoCheck(_OfBody):
         except ValueError:  # half an IPv6 address: nobody signed that
             return None
         matches = False
-        for given in webhook.headers.get(self._header, "").split(",")[:8]:
+        for given in webhook.headers.get(self._signature, "").split(",")[:8]:
             matches |= _equal(given.strip(), expected)
         if not matches or not self._secret or not nonce or params is None:
             return None
@@ -134,11 +150,11 @@ class TwilioCheck(_OfBody):
     """
 
     def __init__(self, secret: str, public_url: str) -> None:
-        self._secret = secret
+        self._secret, self._signature = secret, "X-Twilio-Signature"
         self._ways = [public_url, *_other_port(public_url)]
 
     def nonce_of(self, webhook: Webhook, *, now_ms: int) -> str | None:
-        given = webhook.headers.get("X-Twilio-Signature", "").strip()
+        given = webhook.headers.get(self._signature, "").strip()
         params = _form_of(webhook)
         said = "".join(f"{name}{value}" for name, value in sorted(set(params or [])))
         matches = False
@@ -157,6 +173,8 @@ class TelnyxCheck(_OfBody):
     """
 
     def __init__(self, public_key: str, place: str) -> None:
+        self._signature = "telnyx-signature-ed25519"
+        self.credential = f"ed25519 {public_key}" if public_key else ""
         self._key: Ed25519PublicKey | None = None
         if public_key:
             try:
@@ -166,7 +184,7 @@ class TelnyxCheck(_OfBody):
 
     def nonce_of(self, webhook: Webhook, *, now_ms: int) -> str | None:
         timestamp = webhook.headers.get("telnyx-timestamp", "")
-        given = webhook.headers.get("telnyx-signature-ed25519", "")
+        given = webhook.headers.get(self._signature, "")
         if self._key is None or not re.fullmatch(r"[0-9]{1,12}", timestamp):
             return None
         try:

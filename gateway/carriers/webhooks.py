@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import parse_qsl
 
-from gateway.carriers.carrier import BadReports, Readings, Webhook
+from gateway.carriers.carrier import BadReports, Proof, Readings, Webhook
 from gateway.carriers.checks import Check, SecretCheck
 from gateway.carriers.paths import NO_QUERY, Query
 from gateway.carriers.readings import FORM_FIELDS_MAX, ReportReader
@@ -26,8 +26,12 @@ class Webhooks:
     def authenticate(self, webhook: Webhook, *, now_ms: int) -> str | None:
         return self._check.nonce_of(webhook, now_ms=now_ms)
 
-    def authenticate_stream(self, headers: Mapping[str, str]) -> bool:
-        return self._check.admits(headers)
+    def weigh(self, headers: Mapping[str, str]) -> Proof:
+        return self._check.weigh(headers)
+
+    @property
+    def credential(self) -> str:
+        return self._check.credential
 
     def read(self, webhook: Webhook) -> Readings:
         content_type = webhook.headers.get("Content-Type", "application/json")

@@ -57,6 +57,17 @@ async def test_a_carriers_wrong_option_is_bad(settings: Settings) -> None:
     assert "carrier east: " in said(await examine(with_carriers(settings, broken)), Level.BAD)
 
 
+async def test_carriers_that_take_each_others_webhooks_are_noted_without_their_secret(settings: Settings) -> None:
+    west = CarrierName("west")
+    options = {**HTTP.options, "secret": "s3cret-of-both"}
+    both = {name: replace(HTTP, name=name, options=options) for name in (EAST, west)}
+    notes = said(await examine(with_carriers(settings, both)), Level.NOTE)
+    assert "carriers: east and west take each other's webhooks" in notes
+    assert "s3cret" not in notes
+    both[west] = replace(both[west], options={**options, "secret": "another"})
+    assert "each other's" not in said(await examine(with_carriers(settings, both)), Level.NOTE)
+
+
 async def test_a_database_that_is_away_is_bad_and_the_rest_is_still_said(settings: Settings) -> None:
     away = replace(settings, storage=replace(settings.storage, database_url="postgres://127.0.0.1:9/none"))
     findings = await examine(away)

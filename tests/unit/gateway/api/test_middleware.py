@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from gateway.api.call import Call, Handler
 from gateway.api.crowd import connections_max
-from gateway.api.errors import api_error
+from gateway.api.errors import ApiError, api_error
 from gateway.api.middleware import Front, FrontCounts, RequestRates
 from gateway.api.router import Access, Route, Router
 from gateway.clock import SystemClock, SystemIds
@@ -245,6 +245,80 @@ async def test_a_body_that_does_not_come_is_not_waited_for_long() -> None:
         answer = await api.first(f"{head}Content-Length: 10\r\n\r\nhalf".encode())
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"body_timeout"' in answer
+
+
+def weighing(proves: bool | ApiError) -> Front:
+    """A route whose callers are known by their head, by their body, or not at all; two strangers may be waited for."""
+
+    def weigh(_: Call) -> bool:
+        if isinstance(proves, ApiError):
+            raise proves
+        return proves
+
+    route = Route("POST", "/carriers/{carrier}", Access.OWN, echo, weigh=weigh)
+    return Front(
+        Router([route]), {},
+        clock=SystemClock(), ids=SystemIds(), server=ServerSettings(requests_max=8), limits=LimitsSettings(),
+    )  # fmt: skip
+
+
+SLOW_WEBHOOK = b"POST /carriers/acme HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
+
+
+async def test_who_can_prove_nothing_is_answered_before_the_body_comes() -> None:
+    async with serving(weighing(api_error("unauthenticated"))) as api:
+        answer = await api.first(SLOW_WEBHOOK)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+async def test_of_strangers_whose_body_does_not_come_the_one_that_waits_longest_gives_way() -> None:
+    made = weighing(proves=False)
+    async with serving(made) as api:
+        slow = [await asyncio.open_connection("127.0.0.1", api.port) for _ in range(4)]
+        for place, (_, writer) in enumerate(slow, 1):
+            writer.write(SLOW_WEBHOOK)
+            await until(lambda place=place: made.in_progress == min(place, 2))  # type: ignore[misc]
+        for reader, _ in slow[:2]:
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 503 ")
+            assert b"Connection: close" in head
+        at_once = await api.first(SLOW_WEBHOOK + b"{}")
+        for reader, writer in slow[2:]:
+            writer.write(b"{}")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        for _, writer in slow:
+            writer.close()
+    assert at_once.startswith(b"HTTP/1.1 200 ")
+    assert made.in_progress == 0
+
+
+async def test_who_has_proven_who_it_is_gives_way_to_nobody() -> None:
+    made = weighing(proves=True)
+    async with serving(made) as api:
+        slow = [await asyncio.open_connection("127.0.0.1", api.port) for _ in range(5)]
+        for _, writer in slow:
+            writer.write(SLOW_WEBHOOK)
+        await until(lambda: made.in_progress == 5)
+        for reader, writer in slow:
+            writer.write(b"{}")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+
+
+async def test_the_body_of_a_get_is_not_waited_for() -> None:
+    route = Route("GET", "/open", Access.OPEN, echo)
+    made = Front(
+        Router([route]), {}, clock=SystemClock(), ids=SystemIds(), server=SMALL, limits=LimitsSettings()
+    )  # fmt: skip
+    async with serving(made) as api:
+        answer = await api.first(b"GET /open HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not holds():
+            await asyncio.sleep(0.005)
 
 
 async def test_a_client_that_goes_away_in_its_body_is_no_error_of_ours() -> None:

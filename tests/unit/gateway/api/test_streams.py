@@ -38,6 +38,7 @@ def front(handler: Handler, settings: ServerSettings) -> Front:
         Route("POST", "/v1/Account/{auth_id}/S/", Access.ACCOUNT, handler, streamed),
         Route("GET", "/v1/Account/{auth_id}/S/", Access.ACCOUNT, handler, streamed),
         Route("POST", "/v1/Account/{auth_id}/", Access.ACCOUNT, plain),
+        Route("POST", "/carriers/{carrier}", Access.OWN, handler, streamed),
         Route("POST", "/open", Access.OPEN, handler, lambda call: "ndjson" in call.request.headers["Content-Type"]),
     ]
     return Front(
@@ -197,17 +198,42 @@ async def test_a_silent_client_is_told_that_it_was_silent() -> None:
         assert b"Connection: close" in got  # whatever it sends later is no request
 
 
-async def test_a_trickling_client_is_not_silent() -> None:
-    async with client(gather, replace(SETTINGS, stream_idle_ms=300)) as api:
-        reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
-        writer.write(head(CHUNKED))
-        for _ in range(6):
-            await asyncio.sleep(0.1)
-            writer.write(framed(b"x"))
-        writer.write(framed(b""))
-        await read_head(reader)
-        assert b'"count":6,"ended":"whole"' in await reader.read(1_000)
-        writer.close()
+async def trickle(api: Client, pieces: int, *, size: int) -> bytes:
+    """Send a piece every 0.1 s and give what was answered."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    writer.write(head(CHUNKED))
+    for _ in range(pieces):
+        await asyncio.sleep(0.1)
+        writer.write(framed(b"x" * size))
+    writer.write(framed(b""))
+    await read_head(reader)
+    answer = await reader.read(1_000)
+    writer.close()
+    return answer
+
+
+async def test_a_slow_client_is_not_silent() -> None:
+    async with client(gather, replace(SETTINGS, stream_idle_ms=500, stream_bytes_min=2)) as api:
+        assert b'"count":10,"ended":"whole"' in await trickle(api, 10, size=1)
+
+
+async def test_a_trickle_does_not_hold_a_place() -> None:
+    async with client(gather, replace(SETTINGS, stream_idle_ms=500, stream_bytes_min=100)) as api:
+        answer = await trickle(api, 12, size=5)
+    assert f'"ended":"{IDLE}"'.encode() in answer
+
+
+async def test_what_we_take_for_ourselves_is_not_the_clients_slowness() -> None:
+    async def handler(call: Call) -> web.StreamResponse:
+        assert call.stream is not None
+        count = 0
+        async for chunk in call.stream:
+            count += len(chunk)
+            await asyncio.sleep(0.3)
+        return call.json({"count": count})
+
+    async with client(handler, replace(SETTINGS, stream_idle_ms=500, stream_bytes_min=100)) as api:
+        assert b'"count":12' in await trickle(api, 12, size=1)
 
 
 async def test_a_client_that_vanishes_ends_its_stream_and_frees_its_place() -> None:
@@ -374,6 +400,21 @@ async def test_streams_are_bounded_apart_from_requests_and_half_are_one_accounts
     assert (carriers.status, carriers.body["code"]) == (503, "overloaded")
     assert single.status == 200
     assert again.status == 200
+
+
+async def test_each_carrier_has_a_half_of_its_own() -> None:
+    async with client(gather) as api:
+        writers = []
+        for _ in range(2):
+            _, writer = await asyncio.open_connection("127.0.0.1", api.port)
+            writer.write(head(CHUNKED, path="/carriers/a"))
+            writers.append(writer)
+        await asyncio.sleep(0.05)
+        for carrier, status in (("a", 503), ("b", 200)):
+            answer = await api.first(head(CHUNKED, path=f"/carriers/{carrier}") + framed(b""))
+            assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+        for writer in writers:
+            writer.close()
 
 
 async def test_a_route_may_stream_for_some_of_its_requests() -> None:

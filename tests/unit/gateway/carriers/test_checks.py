@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.carriers.carrier import Webhook
-from gateway.carriers.checks import AGE_MS_MAX, SecretCheck, TwilioCheck
+from gateway.carriers.carrier import Proof, Webhook
+from gateway.carriers.checks import AGE_MS_MAX, BasicCheck, SecretCheck, TwilioCheck
 from gateway.fields import BadSetting
 from gateway.signatures import sign_v2, sign_v3
 from tests.fakes.templates import PRESETS, PUBLIC_URL, TELNYX_KEY, compiled
@@ -261,8 +261,8 @@ def test_odd_addresses_and_headers_prove_nothing_and_raise_nothing(preset: str, 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_stream_is_admitted_by_its_head_or_not_at_all(preset: str) -> None:
-    assert ALL[preset].authenticate_stream(right(preset).headers) is (preset not in SIGNING)
-    assert not ALL[preset].authenticate_stream(CIMultiDict({"Authorization": "Bearer s3cre"}))
+    assert (ALL[preset].weigh(right(preset).headers) is Proof.GIVEN) is (preset not in SIGNING)
+    assert ALL[preset].weigh(CIMultiDict({"Authorization": "Bearer s3cre"})) is Proof.NONE
 
 
 @pytest.mark.parametrize(
@@ -281,12 +281,18 @@ def test_a_stream_is_admitted_by_its_head_or_not_at_all(preset: str) -> None:
     ],
 )
 def test_a_webhooks_secret_must_be_the_carriers(headers: dict[str, str], matches: bool) -> None:
-    assert SecretCheck("s3cret").admits(CIMultiDict(headers)) is matches
+    assert SecretCheck("s3cret").weigh(CIMultiDict(headers)) is (Proof.GIVEN if matches else Proof.NONE)
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-Sendpool-Secret": ""}, {"Authorization": "Bearer "}])
 def test_without_a_secret_no_webhook_is_taken(headers: dict[str, str]) -> None:
-    assert not SecretCheck("").admits(CIMultiDict(headers))
+    assert SecretCheck("").weigh(CIMultiDict(headers)) is Proof.NONE
+
+
+def test_basic_proves_it_in_the_head() -> None:
+    check = BasicCheck("us", "s3cret")
+    assert check.weigh(CIMultiDict({"Authorization": "Basic dXM6czNjcmV0"})) is Proof.GIVEN
+    assert check.weigh(CIMultiDict({"Authorization": "Basic dXM6czNjcmU="})) is Proof.NONE
 
 
 @pytest.mark.parametrize(
