@@ -82,7 +82,7 @@ test: check ## set-up, check, then everything else, compiled: real PostgreSQL, w
 	$(call stage,acceptance tests,$(COMPILED_PYTEST) $(SPREAD) -m 'not kill and not faults and not alone' tests/acceptance)
 	$(call stage,tests that want the machine alone,$(COMPILED_PYTEST) -m alone tests)
 	$(call stage,kill and fault tests,SENDPOOL_TEST_CYCLES=$(CYCLES) $(COMPILED_PYTEST) $(SPREAD) --durations=20 \
-		-m 'kill or faults' tests/acceptance)
+		-m '(kill or faults) and not alone' tests/acceptance)
 	$(call stage,load scenarios,$(MAKE) --no-print-directory load SCENARIO='single bulk reports' SECONDS=8)
 
 kill-test: compile ## kill -9 under load, CYCLES times, and look for what was lost

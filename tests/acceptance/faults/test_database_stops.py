@@ -29,7 +29,7 @@ AWAY_LEAVES_S_MAX = 5.0
 GROWN_MIB_MAX = 32.0
 SLACK_S = 0.7  # of two busy cores
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(180 + 4 * AWAY_S)]
+pytestmark = [pytest.mark.faults, pytest.mark.alone, pytest.mark.timeout(180 + 4 * AWAY_S)]
 
 
 class Stop(NamedTuple):
