@@ -20,6 +20,7 @@ from gateway.api.idempotency import Keys
 from gateway.api.messages import Messages
 from gateway.api.middleware import Front, FrontCounts
 from gateway.api.numberpool import NumberPool
+from gateway.api.numbers import NumberRoutes
 from gateway.api.powerpacks import Powerpacks
 from gateway.api.reports import CarrierReports
 from gateway.api.requests import RequestReader
@@ -43,6 +44,7 @@ from gateway.guard import GuardedClient, GuardPolicy, networks
 from gateway.inbound import Reports
 from gateway.kept_answers import KeptAnswers
 from gateway.lanes import Lane
+from gateway.numbers import Numbers
 from gateway.outbound import REFUSAL_CODES, Outbound
 from gateway.pools import Pools
 from gateway.pressure import Pressure
@@ -219,6 +221,7 @@ def make_resources(base: Surroundings, stores: Stores, pools: Pools) -> list[Res
         ApplicationRoutes(
             applications, guard_policy(base.settings.callbacks), clock=base.clock, random_below=secrets.randbelow
         ),
+        NumberRoutes(pools, Numbers(stores.catalog, pools)),
     ]
 
 

@@ -18,6 +18,7 @@ from gateway.clock import Clock
 from gateway.edits import EditRefused, refusals
 from gateway.endings import Endings
 from gateway.facts import Facts
+from gateway.listings import Lists
 from gateway.shelves import Shelf
 from resolver.core import Resolver
 from resolver.model import E164, AccountId, CarrierName, Message, NumberRow, PoolId, PowerpackId, PowerpackRow
@@ -45,7 +46,7 @@ class Pools:
         self._clock = clock
         self._wake = wake
         self._follow_carrier = follow_carrier
-        self._decide_again = decide_again  # what an edit left without a number, and better chances
+        self.decide_again = decide_again  # what an edit left without a number, and better chances
         self.editing = asyncio.Lock()  # held for every edit, by whoever makes one
         self._endings = Endings(resolver, facts, clock=clock)
         self.accounts: dict[AccountId, AccountRow] = {}
@@ -55,6 +56,7 @@ class Pools:
         self.numbers: dict[E164, NumberRow] = {}
         self.powerpack_of_pool: dict[PoolId, PowerpackId] = {}
         self.members: dict[PowerpackId, dict[E164, NumberRow]] = {}
+        self.lists = Lists()
 
     # -- filling --------------------------------------------------------------------------------------------------
 
@@ -67,6 +69,7 @@ class Pools:
             self._keep_powerpack(powerpack)
         for number in sorted(rows.numbers, key=lambda row: (row.added_ms, row.number)):  # as they joined
             self._keep_number(number)
+        self.lists.settle()
 
     async def on_change(self, change: Change) -> None:
         """Read anew what was edited; for `Catalog.listen`. Our own edits come by here too, and change nothing then."""
@@ -76,7 +79,7 @@ class Pools:
             else:
                 await self._follow(change)
         self.tick()
-        await self._decide_again()
+        await self.decide_again()
 
     async def _follow(self, change: Change) -> None:
         account_id, changed_id = AccountId(change.account_id), change.id
@@ -99,9 +102,9 @@ class Pools:
         elif change.kind == "number":
             number = await self._catalog.find_number(account_id, E164(changed_id))
             if number is not None:
-                self._put_number(number)
+                self.put_number(number)
             else:
-                self._drop_number(E164(changed_id))
+                self.drop_number(E164(changed_id))
         elif change.kind == "carrier":
             self._follow_carrier(await self._catalog.find_carrier(CarrierName(changed_id)))
 
@@ -118,9 +121,9 @@ class Pools:
         for powerpack in rows.powerpacks:
             self.put_powerpack(powerpack)
         for gone in self.numbers.keys() - {row.number for row in rows.numbers}:
-            self._drop_number(gone)
+            self.drop_number(gone)
         for number in rows.numbers:
-            self._put_number(number)
+            self.put_number(number)
         for carrier in rows.carriers:
             self._follow_carrier(carrier)
 
@@ -130,6 +133,12 @@ class Pools:
         """An application of this account; another's is absent."""
         row = self.applications.get(application_id)
         return row if row is not None and row.account_id == account_id else None
+
+    def application_of(self, number: NumberRow) -> ApplicationRow | None:
+        """Where what a number receives goes: its powerpack's application, else its own; None where there is none."""
+        powerpack = self.powerpacks.get(number.powerpack_id) if number.powerpack_id is not None else None
+        application_id = (powerpack.application_id if powerpack is not None else "") or number.application_id
+        return self.find_application(number.account_id, application_id)
 
     def powerpacks_of(self, account_id: AccountId) -> list[PowerpackRow]:
         """An account's powerpacks, oldest first."""
@@ -175,7 +184,7 @@ class Pools:
             self._drop_powerpack(row.powerpack_id)
             if with_numbers:
                 for number in numbers:
-                    self._drop_number(number)
+                    self.drop_number(number)
         self.tick()
 
     async def add_number(self, powerpack: PowerpackRow, number: E164) -> NumberRow:
@@ -191,8 +200,8 @@ class Pools:
                 await self._catalog.add_to_powerpack(
                     row.account_id, number, powerpack.powerpack_id, now_ms=joined.added_ms
                 )
-            self._put_number(joined)
-        await self._decide_again()
+            self.put_number(joined)
+        await self.decide_again()
         return joined
 
     async def remove_number(self, powerpack: PowerpackRow, number: E164, *, gives_up: bool) -> None:
@@ -207,10 +216,10 @@ class Pools:
                 else:
                     await self._catalog.remove_from_powerpack(row.account_id, number, powerpack.powerpack_id)
             if gives_up:
-                self._drop_number(number)
+                self.drop_number(number)
             else:
-                self._put_number(replace(row, powerpack_id=None))
-        await self._decide_again()
+                self.put_number(replace(row, powerpack_id=None))
+        await self.decide_again()
 
     # -- memory follows -------------------------------------------------------------------------------------------
 
@@ -224,6 +233,7 @@ class Pools:
         if old is not None and old.powerpack_id is not None and old.powerpack_id != row.powerpack_id:
             self.members.get(old.powerpack_id, {}).pop(row.number, None)
         self.numbers[row.number] = row
+        self.lists.put(old, row)
         if row.powerpack_id is not None:
             self.members.setdefault(row.powerpack_id, {})[row.number] = row
 
@@ -236,18 +246,25 @@ class Pools:
                 for carrier in {member.carrier for member in self.members[row.powerpack_id].values()}:
                     self._wake(carrier)
 
-    def _put_number(self, row: NumberRow) -> None:
-        if self.numbers.get(row.number) != row:
-            self._keep_number(row)
+    def put_number(self, row: NumberRow) -> None:
+        was = self.numbers.get(row.number)
+        if was == row:
+            return
+        if was is not None and was.account_id != row.account_id:
+            self.drop_number(row.number)  # what waits there is the former account's; what it has sent stays counted
+            was = None
+        self._keep_number(row)
+        if was is None or _in_law(was) != _in_law(row):
             self._resolver.put_number(row, now_ms=self._clock.now_ms())
             self._wake(row.carrier)
 
-    def _drop_number(self, number: E164) -> None:
+    def drop_number(self, number: E164) -> None:
         row = self.numbers.pop(number, None)
         if row is None:
             return
         if row.powerpack_id is not None:
             self.members.get(row.powerpack_id, {}).pop(number, None)
+        self.lists.drop(row)
         self._resolver.drop_number(number, now_ms=self._clock.now_ms())
 
     def _drop_powerpack(self, powerpack_id: PowerpackId) -> None:
@@ -260,6 +277,7 @@ class Pools:
         for member in self.members.pop(powerpack_id, {}).values():
             alone = replace(member, powerpack_id=None)
             self.numbers[member.number] = alone
+            self.lists.put(member, alone)
             self._resolver.put_number(alone, now_ms=now_ms)
         self._endings.end(ended)
 
@@ -282,3 +300,8 @@ class Pools:
         while True:
             await self._clock.sleep_ms(TICK_MS)
             self.tick()
+
+
+def _in_law(row: NumberRow) -> NumberRow:
+    """What the resolver goes by: without what an account calls it."""
+    return replace(row, alias="", application_id="")

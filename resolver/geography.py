@@ -45,6 +45,12 @@ def locate(number: str) -> Location | None:
     return None if country is None or country == INTERNATIONAL else _location_abroad(country)
 
 
+def calling_code(country: str) -> str:
+    """Give the digits after the plus of a country's numbers; "" for one that is none."""
+    code = phonenumbers.country_code_for_region(country) if len(country) == 2 else 0
+    return str(code) if code else ""
+
+
 def number_kind(number: str) -> NumberKind | None:
     """Say what kind of number `number` (E.164 with its plus sign) is; None when nobody has such a number.
 

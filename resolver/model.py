@@ -153,6 +153,9 @@ class NumberRow:
     state: NumberState = NumberState.ACTIVE
     limits: Limits | None = None  # None: the defaults of resolver/limits.py for its type and country
     added_ms: int = 0  # when it joined its powerpack, or the account
+    alias: str = ""  # the account's own word for it
+    application_id: str = ""  # where what it receives goes, unless its powerpack says; may name nothing
+    rented_ms: int = 0  # when it became the account's
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ class NumberTable(Table):
             await connection.execute(QUERIES["insert_numbers"], [number_object(row) for row in rows])
 
     async def update_number(self, row: NumberRow) -> None:
-        """All but its powerpack and when it joined that. Raises TypeTaken, NotFound."""
+        """All but its powerpack, when it joined that, and its labels. Raises TypeTaken, NotFound."""
         async with self._edit([Change("number", row.number, row.account_id)]) as connection:
             check_found(
                 await connection.execute(
@@ -45,6 +45,22 @@ class NumberTable(Table):
                     limits_object(row.limits),
                 )
             )
+
+    async def label_number(self, account_id: AccountId, number: E164, *, alias: str, application_id: str) -> None:
+        """Say what the account calls it, and where what it receives goes. Raises NotFound."""
+        async with self._edit([Change("number", number, account_id)]) as connection:
+            check_found(await connection.execute(QUERIES["label_number"], account_id, number, alias, application_id))
+
+    async def give_number(self, account_id: AccountId, number: E164, *, to: AccountId) -> None:
+        """Make it another account's; its application stays behind.
+
+        Raises NotFound (no such number or account), NumberTaken (it is in a powerpack).
+        """
+        async with self._edit([Change("number", number, to)]) as connection:
+            if not rows_of(await connection.execute(QUERIES["give_number"], account_id, number, to)):
+                if await connection.fetchrow(QUERIES["find_number"], account_id, number) is None:
+                    raise NotFound("There is no such number in this account.")
+                raise NumberTaken("The number is in a powerpack.")
 
     async def add_to_powerpack(
         self, account_id: AccountId, number: E164, powerpack_id: PowerpackId, *, now_ms: int

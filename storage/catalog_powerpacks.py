@@ -42,12 +42,16 @@ class PowerpackTable(Table):
     async def delete_powerpack(
         self, account_id: AccountId, powerpack_id: PowerpackId, *, with_numbers: bool = False
     ) -> list[E164]:
-        """Its numbers are freed, or deleted too; answers which. Raises NotFound."""
+        """Its numbers are freed or, but for short codes, deleted too; answers which were deleted. Raises NotFound."""
         changes = [Change("powerpack", powerpack_id, account_id)]
-        numbers = QUERIES["delete_numbers_of_powerpack" if with_numbers else "free_numbers_of_powerpack"]
+        deleted: list[E164] = []
         async with self._edit(changes) as connection:
             check_found(await connection.execute(QUERIES["lock_powerpack"], account_id, powerpack_id))
-            freed = [E164(record["number"]) for record in await connection.fetch(numbers, account_id, powerpack_id)]
+            if with_numbers:
+                records = await connection.fetch(QUERIES["delete_numbers_of_powerpack"], account_id, powerpack_id)
+                deleted = [E164(record["number"]) for record in records]
+            freed = await connection.fetch(QUERIES["free_numbers_of_powerpack"], account_id, powerpack_id)
             await connection.execute(QUERIES["delete_powerpack"], account_id, powerpack_id)
-            changes += [Change("number", number, account_id) for number in freed]
-        return freed
+            changes += [Change("number", number, account_id) for number in deleted]
+            changes += [Change("number", record["number"], account_id) for record in freed]
+        return deleted

@@ -193,6 +193,9 @@ def number_of(record: Record) -> NumberRow:
         state=NumberState(record["state"]),
         limits=None if limits is None else Limits(**limits),
         added_ms=record["added_ms"],
+        alias=record["alias"],
+        application_id=record["application_id"],
+        rented_ms=record["rented_ms"],
     )
 
 
@@ -211,6 +214,9 @@ def number_object(row: NumberRow) -> dict[str, object]:
         "state": row.state,
         "limits": limits_object(row.limits),
         "added_ms": row.added_ms,
+        "alias": row.alias,
+        "application_id": row.application_id,
+        "rented_ms": row.rented_ms,
     }
 
 

@@ -117,8 +117,10 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.edits
     gateway.endings
     gateway.shelves
+    gateway.listings
     gateway.pools
     gateway.applications
+    gateway.numbers
     gateway.submissions
     gateway.rows
     gateway.outbound
@@ -145,6 +147,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.shapes_accepted
     gateway.api.shapes_powerpack
     gateway.api.shapes_application
+    gateway.api.shapes_number
     gateway.api.idempotency
     gateway.api.requests
     gateway.api.sending
@@ -156,6 +159,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.powerpacks
     gateway.api.applications
     gateway.api.numberpool
+    gateway.api.numbers
     gateway.api.resolve
     gateway.api.replays
     gateway.api.report_stream

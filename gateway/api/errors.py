@@ -58,6 +58,7 @@ ERRORS: Final[Mapping[str, Kind]] = {
     "application_not_found": Kind(400, "the account has no such application"),
     "number_in_use": Kind(409, "the number is in another powerpack"),
     "wrong_number_type": Kind(400, "the number is of another type"),
+    "administrator_only": Kind(403, "numbers are brought in by the administrator only: sendpool numbers add"),
     "toll_free_limit": Kind(400, "a powerpack holds one toll-free number, and this one has it"),
     "short_code_limit": Kind(400, "a powerpack holds one short code per country, and this one has it"),
     # our trouble

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from gateway.api.arguments import read_flag
-from gateway.api.bodies import one_of, read_bool, read_choice, read_object
+from gateway.api.bodies import read_bool, read_choice, read_object
 from gateway.api.call import Call, Reply
-from gateway.api.errors import api_error, invalid
+from gateway.api.errors import api_error, invalid, missing
 from gateway.api.pages import paged, read_page
 from gateway.api.powerpacks import refusal_of
+from gateway.api.shapes_number import Prefixes, read_type
 from gateway.api.shapes_powerpack import pool_path, render_number
 from gateway.edits import EditRefused
+from gateway.listings import Facets, page, total
 from gateway.pools import Pools
+from resolver.geography import calling_code
 from resolver.model import E164, NumberRow, NumberType, PoolId, PowerpackRow, Service
 
 PREFIXES_MAX: Final = 10
-LOOKED_AT_IN_A_ROW: Final = 10_000  # numbers between two turns of the loop: about 2 ms
 
-FIXED: Final = frozenset({NumberType.LONG_CODE})
-TYPES: Final[Mapping[str, frozenset[NumberType]]] = {
-    "fixed": FIXED,
-    "local": FIXED,
-    "mobile": frozenset(),  # we do not tell mobile from fixed: in North America nobody can
-    "tollfree": frozenset({NumberType.TOLL_FREE}),
-    "toll-free": frozenset({NumberType.TOLL_FREE}),
-}
+_is_digits = re.compile(r"[0-9]{1,15}").fullmatch
 
 
 class Kind(NamedTuple):
@@ -62,24 +57,18 @@ class NumberPool:
 
     async def list(self, call: Call, kind: Kind) -> Reply:
         row, query = self._powerpack(call), call.query()
-        page = read_page(query)
-        wanted = read_filter(query, kind)
-        found: list[NumberRow] = []
-        for place, number in enumerate(list(self._pools.members.get(row.powerpack_id, {}).values())):
-            if place % LOOKED_AT_IN_A_ROW == LOOKED_AT_IN_A_ROW - 1:
-                await asyncio.sleep(0)
-            if wanted(number):
-                found.append(number)
-        shown = found[page.offset : page.offset + page.limit]
-        objects = [self._shown(row, number) for number in shown]
-        return call.json(paged(f"{pool_path(row)}{kind.name}/", query, page, total=len(found), objects=objects))
+        where = read_page(query)
+        spans = self._pools.lists.of_powerpack(row.powerpack_id).pick(read_filter(query, kind))
+        found = page(spans, offset=where.offset, limit=where.limit)
+        objects = [self._shown(row, self._pools.numbers[number]) for number in found]
+        return call.json(paged(f"{pool_path(row)}{kind.name}/", query, where, total=total(spans), objects=objects))
 
     async def get(self, call: Call, kind: Kind) -> Reply:
         row = self._powerpack(call)
         return call.json(self._shown(row, self._member(row, call, kind)))
 
     async def add(self, call: Call, kind: Kind) -> Reply:
-        """Add a number the account has. `service` may take MMS away from one that can do both, never give it."""
+        """Add a number the account has. `service`: it is refused if it cannot do that; what it can do it does."""
         row, values = self._powerpack(call), read_object(call.body)
         if read_bool(values, "rent"):
             raise api_error("not_supported_yet", "renting numbers is not built yet; add numbers the account has")
@@ -131,35 +120,44 @@ def read_number(written: str) -> E164:
     return E164(digits if len(digits) <= 6 else f"+{digits}")
 
 
-def read_filter(query: Mapping[str, str], kind: Kind) -> Callable[[NumberRow], bool]:
-    """Plivo's filters, with the names Java's SDK has for them. `starts_with` is without the country code."""
+def read_filter(query: Mapping[str, str], kind: Kind) -> Prefixes:
+    """Plivo's filters, with the names Java's SDK has for them.
+
+    `starts_with` is without the country code, and needs to be told the country. Raises ApiError.
+    """
     country = (query.get("country_iso2") or query.get("country_iso") or "").upper()
-    types = _read_types(query, kind)
+    asked = read_type(query) if kind is NUMBER else None
+    types = kind.shows if asked is None else kind.shows & asked
     service = read_choice(query, "service", Service)
-    starts_with = query.get("starts_with") or query.get("pattern") or ""
-    prefixes = tuple(each.strip() for each in starts_with.split(",") if each.strip())
+    begins = _read_prefixes(query, country)
+
+    def prefixes(facets: Facets) -> Iterable[str]:
+        if facets.type not in types or (service is not None and service not in facets.services):
+            return ()
+        if country and facets.country != country:
+            return ()
+        code = "" if facets.type is NumberType.SHORT_CODE or begins == ("",) else f"+{calling_code(country)}"
+        return [code + each for each in begins]
+
+    return prefixes
+
+
+def _read_prefixes(query: Mapping[str, str], country: str) -> tuple[str, ...]:
+    """How numbers begin that are wanted: ("",) is anyhow. None of them begins like another."""
+    said = query.get("starts_with") or query.get("pattern") or ""
+    prefixes = sorted({each.strip() for each in said.split(",")} - {""})
+    if not prefixes:
+        return ("",)
     if len(prefixes) > PREFIXES_MAX:
         raise invalid("starts_with", f"has more than {PREFIXES_MAX} prefixes")
-
-    def wanted(number: NumberRow) -> bool:
-        return (
-            number.type in types
-            and (not country or number.country == country)
-            and (service is None or service in number.services)
-            and (not prefixes or _national(number).startswith(prefixes))
-        )
-
-    return wanted
-
-
-def _read_types(query: Mapping[str, str], kind: Kind) -> frozenset[NumberType]:
-    word = (query.get("type") or "").lower() if kind is NUMBER else ""
-    if not word:
-        return kind.shows
-    if word not in TYPES:
-        raise invalid("type", one_of(list(TYPES)))
-    return TYPES[word] & kind.shows
-
-
-def _national(number: NumberRow) -> str:
-    return number.number.removeprefix("+1") if number.country in ("US", "CA") else number.number.removeprefix("+")
+    if not all(map(_is_digits, prefixes)):
+        raise invalid("starts_with", "must be digits, without the country code")
+    if not country:
+        raise missing("country_iso2")
+    if not calling_code(country):
+        raise invalid("country_iso2", "is no country")
+    found: list[str] = []
+    for prefix in prefixes:
+        if not found or not prefix.startswith(found[-1]):
+            found.append(prefix)
+    return tuple(found)

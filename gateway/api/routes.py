@@ -36,11 +36,6 @@ LATER: Final = (
     ("GET", ACCOUNT + "Media/{media_id}/", "media"),
     ("GET", ACCOUNT + "PhoneNumber/", "searching for numbers"),
     ("POST", ACCOUNT + "PhoneNumber/{number}/", "buying numbers"),
-    ("GET", ACCOUNT + "Number/", "the account's numbers"),
-    ("POST", ACCOUNT + "Number/", "the account's numbers"),
-    ("GET", ACCOUNT + "Number/{number}/", "the account's numbers"),
-    ("POST", ACCOUNT + "Number/{number}/", "the account's numbers"),
-    ("DELETE", ACCOUNT + "Number/{number}/", "the account's numbers"),
 )
 """Of Plivo's surface and ours; each answers 400 `not_supported_yet`."""
 

@@ -77,6 +77,9 @@ CREATE TABLE numbers (
     state text NOT NULL,
     limits jsonb,
     added_ms bigint NOT NULL,
+    alias text NOT NULL DEFAULT '',
+    application_id text NOT NULL DEFAULT '',
+    rented_ms bigint NOT NULL DEFAULT 0,
     FOREIGN KEY (account_id, powerpack_id) REFERENCES powerpacks (account_id, powerpack_id)
 );
 CREATE INDEX numbers_account ON numbers (account_id, number);

@@ -13,6 +13,7 @@ from gateway.api.idempotency import Keys
 from gateway.api.messages import Messages
 from gateway.api.middleware import Front
 from gateway.api.numberpool import NumberPool
+from gateway.api.numbers import NumberRoutes
 from gateway.api.powerpacks import Powerpacks
 from gateway.api.requests import RequestReader
 from gateway.api.resolve import Resolve
@@ -23,6 +24,7 @@ from gateway.applications import Applications
 from gateway.bulks import Bulks
 from gateway.cancelling import Cancelling
 from gateway.guard import GuardPolicy
+from gateway.numbers import Numbers
 from gateway.settings import LimitsSettings, ServerSettings
 from resolver.model import E164, AccountId, MessageId
 from storage.bulks import BulkMessage
@@ -121,6 +123,7 @@ class ApiFloor(AcceptFloor):
             ),
             accounts=Accounts(self.pools.accounts),
             resources=[
+                NumberRoutes(self.pools, Numbers(self.catalog, self.pools)),
             ApplicationRoutes(
                 Applications(self.catalog, self.pools), GuardPolicy(), clock=self.clock,
                 random_below=lambda most: next(self._application_numbers) % most,

@@ -113,13 +113,15 @@ class MemoryCatalog(Catalog):
         self._note("delete_powerpack")
         if self.powerpacks.pop(powerpack_id, None) is None:
             raise NotFound
-        freed = [row.number for row in self.numbers.values() if row.powerpack_id == powerpack_id]
-        for number in freed:
-            if with_numbers:
-                del self.numbers[number]
-            else:
-                self.numbers[number] = replace(self.numbers[number], powerpack_id=None)
-        return freed
+        deleted = []
+        for row in list(self.numbers.values()):
+            if row.powerpack_id == powerpack_id:
+                if with_numbers and row.type is not NumberType.SHORT_CODE:
+                    del self.numbers[row.number]
+                    deleted.append(row.number)
+                else:
+                    self.numbers[row.number] = replace(row, powerpack_id=None)
+        return deleted
 
     async def insert_numbers(self, rows: Sequence[NumberRow]) -> None:
         self._note("insert_numbers")
@@ -153,3 +155,20 @@ class MemoryCatalog(Catalog):
         self._note("delete_number")
         if self.numbers.pop(number, None) is None:
             raise NotFound
+
+    async def label_number(self, account_id: AccountId, number: E164, *, alias: str, application_id: str) -> None:
+        self._note("label_number")
+        self.numbers[number] = replace(self._owned(account_id, number), alias=alias, application_id=application_id)
+
+    async def give_number(self, account_id: AccountId, number: E164, *, to: AccountId) -> None:
+        self._note("give_number")
+        row = self._owned(account_id, number)
+        if row.powerpack_id is not None:
+            raise NumberTaken
+        self.numbers[number] = replace(row, account_id=to, application_id="")
+
+    def _owned(self, account_id: AccountId, number: E164) -> NumberRow:
+        row = self.numbers.get(number)
+        if row is None or row.account_id != account_id:
+            raise NotFound
+        return row

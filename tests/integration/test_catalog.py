@@ -62,6 +62,7 @@ def number(account: AccountRow, last: int, powerpack_id: PowerpackId | None = No
         CarrierName("simulated"),
         powerpack_id=powerpack_id,
         added_ms=NOW_MS,
+        rented_ms=NOW_MS,
     )
 
 
@@ -178,6 +179,30 @@ async def test_an_application_comes_back_and_goes(catalog: Catalog, account: Acc
     assert await catalog.find_application(account.account_id, row.application_id) is None
 
 
+async def test_a_number_is_labelled_and_given_to_another_account(
+    catalog: Catalog, account: AccountRow, stranger: AccountRow
+) -> None:
+    one, member = number(account, 100), number(account, 101, PACK)
+    await catalog.insert_powerpack(pack(account))
+    await catalog.insert_numbers([one, member])
+    await catalog.label_number(account.account_id, one.number, alias="office", application_id="1")
+    labelled = replace(one, alias="office", application_id="1")
+    assert await catalog.find_number(account.account_id, one.number) == labelled
+    await catalog.give_number(account.account_id, one.number, to=stranger.account_id)
+    given = replace(labelled, account_id=stranger.account_id, application_id="")
+    assert await catalog.find_number(stranger.account_id, one.number) == given
+    with pytest.raises(NumberTaken):
+        await catalog.give_number(account.account_id, member.number, to=stranger.account_id)
+    for edit in (
+        catalog.give_number(account.account_id, one.number, to=stranger.account_id),
+        catalog.give_number(stranger.account_id, one.number, to=AccountId("MA")),
+        catalog.label_number(account.account_id, one.number, alias="mine", application_id=""),
+    ):
+        with pytest.raises(NotFound):
+            await edit
+    assert await catalog.find_number(stranger.account_id, one.number) == given
+
+
 async def test_one_application_of_an_account_is_the_default_and_it_is_the_latest(
     catalog: Catalog, account: AccountRow, stranger: AccountRow
 ) -> None:
@@ -251,12 +276,13 @@ async def test_a_deleted_powerpack_frees_its_numbers_or_takes_them_along(
     catalog: Catalog, account: AccountRow, with_numbers: bool
 ) -> None:
     inside, outside = number(account, 100, PACK), number(account, 101)
+    short_code = replace(number(account, 0, PACK), number=E164("22555"), type=NumberType.SHORT_CODE)
     await catalog.insert_powerpack(pack(account))
-    await catalog.insert_numbers([inside, outside])
-    freed = await catalog.delete_powerpack(account.account_id, PACK, with_numbers=with_numbers)
-    assert freed == [inside.number]
-    kept = [outside] if with_numbers else [replace(inside, powerpack_id=None), outside]
-    assert (await catalog.load_all()).numbers == kept
+    await catalog.insert_numbers([inside, outside, short_code])
+    deleted = await catalog.delete_powerpack(account.account_id, PACK, with_numbers=with_numbers)
+    assert deleted == ([inside.number] if with_numbers else [])
+    kept = [*([] if with_numbers else [replace(inside, powerpack_id=None)]), outside]
+    assert (await catalog.load_all()).numbers == [*kept, replace(short_code, powerpack_id=None)]
     assert (await catalog.load_all()).powerpacks == []
 
 

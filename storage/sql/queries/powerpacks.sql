@@ -29,8 +29,8 @@ SELECT 1 FROM powerpacks WHERE account_id = $1 AND powerpack_id = $2 FOR UPDATE;
 UPDATE numbers SET powerpack_id = NULL WHERE account_id = $1 AND powerpack_id = $2 RETURNING number;
 
 -- name: delete_numbers_of_powerpack
--- They go with it.
-DELETE FROM numbers WHERE account_id = $1 AND powerpack_id = $2 RETURNING number;
+-- They go with it, but for short codes: nobody gives one up by the way.
+DELETE FROM numbers WHERE account_id = $1 AND powerpack_id = $2 AND type <> 'shortcode' RETURNING number;
 
 -- name: delete_powerpack
 -- Once it has no numbers.

@@ -23,6 +23,7 @@ from gateway.api.routes import LATER
 from gateway.api.shapes_application import read_application
 from gateway.api.shapes_bulk import ANSWERS, IGNORED, KEYS
 from gateway.api.shapes_message import RESOLVE_KEYS
+from gateway.api.shapes_number import UNBUILT_FILTERS, read_number_filter
 from gateway.api.shapes_powerpack import read_settings
 from gateway.api.shapes_stored import NOT_FILTERED, read_filters
 from gateway.carriers.carrier import Report
@@ -198,6 +199,7 @@ SETTINGS = read_by(lambda values: read_settings(values, BARE))
 APPLICATIONS = f"{ACCOUNT}Application/"
 BARE_APPLICATION = ApplicationRow("1", AccountId("MA"), "")
 APPLICATION = read_by(lambda values: read_application(values, BARE_APPLICATION, str)) | {"subaccount"}
+NUMBERS = f"{ACCOUNT}Number/"
 REFUSED = set(NOT_FILTERED)
 
 QUERIES: dict[Operation, set[str]] = {
@@ -205,6 +207,7 @@ QUERIES: dict[Operation, set[str]] = {
     ("GET", POWERPACKS): read_by(read_page),
     ("GET", APPLICATIONS): read_by(read_page) | {"app_name", "subaccount"},
     ("DELETE", f"{APPLICATIONS}{{app_id}}/"): {"cascade"},
+    ("GET", NUMBERS): read_by(read_page, read_number_filter) - UNBUILT_FILTERS | {"alias", "subaccount"},
     ("POST", f"{MESSAGES}Bulk/"): {*KEYS, ANSWERS, *IGNORED} - NOT_BUILT,
     ("DELETE", MESSAGES): {"powerpack_uuid", "reference"},
     ("DELETE", POWERPACK): {"unrent_numbers"},
@@ -228,6 +231,8 @@ BODIES: dict[Operation, set[str]] = {
     ("POST", APPLICATIONS): APPLICATION,
     ("POST", f"{APPLICATIONS}{{app_id}}/"): APPLICATION,
     ("DELETE", f"{APPLICATIONS}{{app_id}}/"): {"cascade"},
+    ("POST", NUMBERS): {"numbers", "app_id"},
+    ("POST", f"{NUMBERS}{{number}}/"): {"app_id", "alias", "subaccount", "cnam_lookup"},
     ("POST", f"{POWERPACK}Resolve/"): {*RESOLVE_KEYS, "messages"},
     ("POST", f"{POWERPACK}Pause/"): {"refuse"},
     ("DELETE", f"{POOL}Number/{{number}}/"): {"unrent"},
