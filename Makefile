@@ -38,13 +38,13 @@ define stage
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compile run check test kill-test drain-test fault-test fuzz bench load open-loop coverage lock clean
+.PHONY: help setup compile run check test kill-test drain-test fault-test fuzz contract-fuzz bench load open-loop coverage lock clean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  PORT=$(PORT) DATA=$(DATA) (run)   CYCLES=$(CYCLES) (kill-test, drain-test)   AWAY=$(AWAY) (fault-test)   COUNT=$(COUNT) (fuzz)   PYTHON=$(PYTHON) (setup)   UPGRADE=--upgrade (lock)'
-	@echo '  SCENARIO=$(SCENARIO) (load)   MODE=$(MODE) (open-loop)   for both SECONDS=$(SECONDS) RATE= USERS= LINES= TARGET=demo.json SECRET='
+	@echo '  SCENARIO=$(SCENARIO) (load)   MODE=$(MODE) (open-loop)   for both and contract-fuzz SECONDS=$(SECONDS) RATE= USERS= LINES= TARGET=demo.json SECRET='
 
 setup: compile ## make the environment in .venv, hash-locked, and compile; quick the second time
 
@@ -96,6 +96,9 @@ drain-test: compile ## SIGTERM under load, CYCLES times, then cut short or pause
 
 fuzz: compile ## fire odd and hostile requests at a gateway of its own, COUNT of them; what finds something is in build/fuzz
 	@$(BIN)/python -m tests.fuzz --count $(COUNT) $(if $(SEED),--seed $(SEED))
+
+contract-fuzz: $(STAMP) ## fire requests made from openapi.yaml at a gateway of its own for SECONDS; reports in build/contract
+	@$(BIN)/python -m tests.fuzz.described --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 bench: compile ## measure, each figure beside its ceiling in the same run
 	@$(BIN)/python -m benchmarks
