@@ -15,6 +15,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 LOAD_VENV := .venv-load
 LOAD_STAMP := $(LOAD_VENV)/.setup-done
+NODE_VENV := .venv-node
+NODE_TESTS := tests/acceptance/node
+NODE_STAMP := build/node/.setup-done
 UV ?= $(BIN)/uv
 # The tests that follow `make check` run against what is compiled, which tests/compiled.py sees to.
 COMPILED_PYTEST := $(BIN)/python -m pytest -p tests.compiled
@@ -38,7 +41,7 @@ define stage
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compile run check test kill-test drain-test fault-test fuzz contract-fuzz bench load open-loop coverage lock clean
+.PHONY: help setup compile node-sdk run check test kill-test drain-test fault-test fuzz contract-fuzz bench load open-loop coverage lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +66,17 @@ $(STAMP): pyproject.toml requirements-build.lock requirements-dev.lock
 # What was compiled from other sources never runs: they are told by their fingerprint. See gateway/compiled.py.
 compile: $(STAMP) ## compile the message path of these sources, where there is a C compiler
 	@$(BIN)/python setup.py --quiet compile
+
+# npm takes what the lock file names from the registry it is set to. The machine's own Node is good, too.
+$(NODE_STAMP): requirements-node.lock $(NODE_TESTS)/package-lock.json
+	@rm -rf $(@D) && mkdir -p $(@D) && cp $(NODE_TESTS)/package.json $(NODE_TESTS)/package-lock.json $(@D)
+	@{ command -v node && command -v npm; } >/dev/null || { $(PYTHON) -m venv $(NODE_VENV) && \
+		$(NODE_VENV)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes \
+			--only-binary :all: -r requirements-node.lock; }
+	@cd $(@D) && PATH="$$PATH:$(CURDIR)/$(NODE_VENV)/bin" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+node-sdk: $(NODE_STAMP) ## bring Plivo's Node SDK into build/node, and Node if there is none, for its tests
 
 run: compile ## start the gateway with demo data; Ctrl-C drains and stops it
 	@exec $(BIN)/sendpool serve --demo --port $(PORT) --data '$(DATA)'
@@ -133,7 +147,11 @@ lock: ## write the lock files again (UPGRADE=--upgrade takes newer versions)
 	$(COMPILE) --group build -c requirements-dev.lock -o requirements-build.lock
 	$(COMPILE) pyproject.toml -c requirements-dev.lock -o requirements.lock
 	$(COMPILE) pyproject.toml --extra load -c requirements-dev.lock -o requirements-load.lock
+	$(COMPILE) --group node -o requirements-node.lock
+	@command -v npm >/dev/null || { echo 'no npm: $(NODE_TESTS)/package-lock.json stays as it is' >&2; exit 0; }; \
+		npm install --prefix $(NODE_TESTS) --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts \
+			--no-audit --no-fund --loglevel=error && $(BIN)/python $(NODE_TESTS)/lock.py
 
 clean: ## remove caches and build products; .venv and the data folder stay
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .schemathesis .hypothesis .coverage .coverage.* htmlcov
 	find gateway resolver storage tests benchmarks examples loadtests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,6 +59,19 @@ def test_no_lock_file_of_a_kind_that_names_hosts_is_here() -> None:
     assert [name for name in ("uv.lock", "pylock.toml", "poetry.lock") if (ROOT / name).exists()] == []
 
 
+NODE = ROOT / "tests" / "acceptance" / "node"
+
+
+def test_nodes_lock_file_names_no_address_and_hashes_everything() -> None:
+    text = (NODE / "package-lock.json").read_text("utf-8")
+    assert "://" not in text
+    lock, wanted = orjson.loads(text)["packages"], orjson.loads((NODE / "package.json").read_bytes())
+    root = lock.pop("")
+    assert root["dependencies"] == wanted["dependencies"]
+    assert [name for name, package in lock.items() if not package.get("integrity", "").startswith("sha512-")] == []
+    assert [name for name in wanted["dependencies"] if f"node_modules/{name}" not in lock] == []
+
+
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 RUNTIME = PROJECT["project"]["dependencies"]
 WANTED = {
@@ -65,6 +79,7 @@ WANTED = {
     "requirements.lock": RUNTIME,
     "requirements-dev.lock": RUNTIME + EXTRAS["dev"],
     "requirements-load.lock": RUNTIME + EXTRAS["load"],
+    "requirements-node.lock": PROJECT["dependency-groups"]["node"],
 }
 
 
