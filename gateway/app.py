@@ -12,7 +12,7 @@ import asyncio
 import gc
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final
@@ -34,11 +34,11 @@ from gateway.running import Exit, Stopping, Tasks, Watchdog, allow_files, stoppe
 from gateway.settings import Settings, StorageSettings
 from gateway.stores import Stores, make_data_folder, open_stores
 from resolver.core import Resolver
-from resolver.model import CarrierName
+from resolver.model import CarrierName, Message
 from storage.catalog import CatalogRows
 from storage.database import Database
 from storage.records import EpochLost, StorageError
-from storage.recovery import recover
+from storage.recovery import Recovered, recover
 
 log = structlog.get_logger(__name__)
 
@@ -142,8 +142,8 @@ class Gateway:
             owner = f"process {os.getpid()} on {socket.gethostname()} at {base_url}"
             stores = await stack.enter_async_context(open_stores(settings.storage, owner=owner))
             demo = await self._own(stores, base_url)
-            parts = await self._remember(stores, carriers)
-            await self._start(stack, stores, parts, carriers)
+            parts, recovered = await self._remember(stores, carriers)
+            await self._start(stack, stores, parts, carriers, lost=recovered.lost)
             await stack.enter_async_context(door.opened(parts.front))
             self._is_accepting = self.is_started = True
             self._say_ready(address_of(bound), demo)
@@ -169,7 +169,7 @@ class Gateway:
             write_demo_file(demo, self._settings.storage.data)
         return demo
 
-    async def _remember(self, stores: Stores, carriers: Carriers) -> Parts:
+    async def _remember(self, stores: Stores, carriers: Carriers) -> tuple[Parts, Recovered]:
         """Bring memory back, set the clock to go on from there, and make every part around it."""
         settings, clock = self._settings, self._clock
         rows: CatalogRows = await stores.catalog.load_all()
@@ -184,9 +184,11 @@ class Gateway:
         parts.pools.fill(rows)
         parts.orders.fill(rows.carriers)
         parts.attempts.adopt_unknown(recovered.unknown)
-        return parts
+        return parts, recovered
 
-    async def _start(self, stack: AsyncExitStack, stores: Stores, parts: Parts, carriers: Carriers) -> None:
+    async def _start(
+        self, stack: AsyncExitStack, stores: Stores, parts: Parts, carriers: Carriers, *, lost: Sequence[Message]
+    ) -> None:
         """Start every part; `stack` stops them in reverse."""
         enter, running = stack.enter_async_context, self.tasks.running
         await parts.journal.start()
@@ -203,7 +205,8 @@ class Gateway:
         await enter(running("clock", self._clock.watch()))
         await enter(running("pressure", self._pressure.watch()))
         await enter(running("days", self._keep_days(stores.database)))
-        await parts.upkeep.end_overdue()
+        await parts.upkeep.end_overdue(lost)
+        await parts.cancelling.end_asked()
         while not await parts.orders.work():
             await self._clock.sleep_ms(ORDERS_AGAIN_MS)
         await enter(running("upkeep", parts.upkeep.run()))

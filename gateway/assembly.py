@@ -88,6 +88,7 @@ class Parts:
     attempts: Attempts
     upkeep: Upkeep
     pools: Pools
+    cancelling: Cancelling
     orders: CarrierOrders
     reports: Reports
     archive: MessageArchive
@@ -154,7 +155,8 @@ def assemble(base: Surroundings, stores: Stores, resolver: Resolver, carriers: M
         find_shortage=partial(find_shortage, base, journal, resolver), on_broken_promise=base.on_broken_promise,
     )  # fmt: skip
     return Parts(
-        journal, sender, callbacks, facts, attempts, upkeep, pools, orders, reports, archive, threads, lanes, front
+        journal, sender, callbacks, facts, attempts, upkeep, pools, cancelling, orders, reports, archive, threads,
+        lanes, front,
     )  # fmt: skip
 
 

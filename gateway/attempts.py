@@ -37,6 +37,7 @@ RETRY_AFTER_MS_MAX = 60_000
 JITTER = 0.25
 """Retries are spread by up to this part of their delay."""
 LINK_DOWN_AGAIN_MS = 1_000
+REQUEST_LOST = "request_lost"
 ALARM_EVERY_MS = 60_000
 
 
@@ -138,6 +139,11 @@ class Attempts:
             self._resolver.settle_sent(message, now_ms=now_ms)
 
     # -- unknown outcomes -----------------------------------------------------------------------------------------
+
+    def end_lost(self, messages: Iterable[Message]) -> None:
+        """Messages whose requests are no longer stored: nobody knows what was to be sent. They are not in memory."""
+        for message in messages:
+            self._record(message, FactKind.GIVEN_UP, detail=REQUEST_LOST)
 
     def adopt_unknown(self, messages: Iterable[Message]) -> None:
         """Messages that recovery brought back with an attempt nobody knows the outcome of: wait, then decide."""

@@ -1,7 +1,8 @@
 """Cancelling many messages at once: whatever waits and matches, a bounded part in each turn of the loop.
 
 Looks at what is open when it is called, so it ends however much comes in meanwhile. What was cancelled never leaves,
-also when its fact could not be stored yet; what a carrier may have is not tried again by this process.
+also when its fact could not be stored yet; what a carrier may have is not tried again. What cannot end at once, because
+it is claimed or with a carrier, gets the fact `cancel_asked`, which a restart obeys.
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+import structlog
+
 from gateway.clock import Clock
 from gateway.facts import Facts
 from resolver.core import Resolver
 from resolver.model import Message, Phase
 from storage.records import Entry, FactKind, JournalUnavailable, Settled
 
+log = structlog.get_logger(__name__)
+
 LOOKED_AT_IN_A_ROW: Final = 2_000  # messages between two turns of the loop: about a millisecond
 CANCELLED_IN_A_ROW: Final = 200  # one entry, about 4 ms
 ENTRIES_OPEN_MAX: Final = 4
+END_ASKED_MS_MAX: Final = 10_000
 
 THEIRS: Final = (Phase.DEPARTED, Phase.UNKNOWN)
 
@@ -71,17 +77,29 @@ class Cancelling:
             await _stored(settling.popleft())
         return counts
 
+    async def end_asked(self) -> None:
+        """End what was being cancelled when the last process ended; before anything leaves. What cannot be stored at
+        the moment ends at the door.
+        """
+        try:
+            await self.cancel(lambda message: message.cancelled, ms_max=END_ASKED_MS_MAX)
+        except JournalUnavailable as error:
+            log.warning("what was being cancelled is not ended yet", error=str(error))
+
     def _cancel(self, messages: Sequence[Message], counts: Cancelled, detail: str) -> tuple[Cancelled, Entry]:
         entry, now_ms = Entry(), self._clock.now_ms()
         cancelled, cancelling, in_flight, complete = counts
         for message in messages:
             phase = message.phase
             if phase in THEIRS:
-                message.cancelled = True  # should it come back, it ends at the door
                 in_flight += 1
+                if not message.cancelled:
+                    message.cancelled = True  # should it come back, it ends at the door
+                    self._facts.record(entry, message, FactKind.CANCEL_ASKED, detail=detail)
             elif message.committed and self._resolver.cancel(message, now_ms=now_ms):
                 if phase is Phase.RELEASED:
                     cancelling += 1
+                    self._facts.record(entry, message, FactKind.CANCEL_ASKED, detail=detail)
                     continue
                 cancelled += 1
                 self._facts.record(entry, message, FactKind.CANCELLED, detail=detail)

@@ -7,7 +7,7 @@ while facts cannot be stored.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol
 
 import structlog
@@ -16,7 +16,7 @@ from gateway.attempts import Attempts
 from gateway.clock import Chance, Clock
 from gateway.facts import Facts
 from resolver.core import Resolver
-from resolver.model import CarrierName, Refusal, RefusalCode
+from resolver.model import CarrierName, Message, Refusal, RefusalCode
 from storage.records import Entry, FactKind, StorageError
 
 log = structlog.get_logger(__name__)
@@ -89,12 +89,13 @@ class Upkeep:
             await asyncio.sleep(0)
         self._attempts.tick()
 
-    async def end_overdue(self) -> None:
-        """End all whose validity ended while nobody ran, durably. To be awaited before anything is accepted.
+    async def end_overdue(self, lost: Iterable[Message] = ()) -> None:
+        """End `lost` and all whose validity ended while nobody ran, durably. Await it before anything is accepted.
 
         A start looks for open messages only so far behind the newest accepted one; what an outage of days left must
         therefore have ended before a newer one is accepted.
         """
+        self._attempts.end_lost(lost)
         is_more = True
         while is_more:
             is_more = self._expire()

@@ -44,6 +44,7 @@ class Course(NamedTuple):
     retries: int = 0  # attempts that count against the carrier's maximum
     possible_duplicate: bool = False
     rebound_ms: int = 0
+    cancelled: bool = False  # somebody wants it stopped
 
 
 def follow(course: Course, fact: FactRow) -> Course:
@@ -57,6 +58,8 @@ def follow(course: Course, fact: FactRow) -> Course:
     )
     if kind is FactKind.REBOUND:
         return course._replace(tier=fact.detail, rebound_ms=fact.at_ms)
+    if kind is FactKind.CANCEL_ASKED:
+        return course._replace(cancelled=True)
     if kind not in SETTLES:
         return course
     counts = kind is FactKind.UNKNOWN or (kind is FactKind.RETURNED and fact.charged)
@@ -133,7 +136,7 @@ def message_of(row: MessageRow, request: Request, course: Course) -> Message:
     )  # fmt: skip
     message.attempt, message.retries, message.slot_ms = course.attempt, course.retries, course.slot_ms
     message.possible_duplicate, message.state = course.possible_duplicate, course.state
-    message.rebound_ms = course.rebound_ms
+    message.rebound_ms, message.cancelled = course.rebound_ms, course.cancelled
     if course.settled_by is FactKind.UNKNOWN:
         message.phase = Phase.UNKNOWN
     if request.callback_url:

@@ -39,6 +39,7 @@ class FactKind(Word):
     REBOUND = "rebound"  # decided again: `number` is the new one
     REFUSED = "refused"  # decided at accept: no number (stored failed)
     EXPIRED = "expired"
+    CANCEL_ASKED = "cancel_asked"  # claimed, or with a carrier: should it not have left, it ends as cancelled
     CANCELLED = "cancelled"
     POWERPACK_DELETED = "powerpack_deleted"
     GIVEN_UP = "given_up"  # an unknown outcome that `on_unknown` does not try again

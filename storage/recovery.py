@@ -5,8 +5,9 @@
     sticky table, then decisions since its mark ─► threads
     open messages with their facts ─► queues        in accept order; those with an unknown attempt come back apart
 
-Memory is bounded: everything is streamed, page by page. A row that cannot become a message is set aside, logged and
-reported; it never keeps the gateway from starting.
+Memory is bounded: everything is streamed, page by page. A row that cannot become a message is set aside and logged, and
+never keeps the gateway from starting. One whose request is no longer stored can never be sent: it is to be ended. One
+that holds a word nobody knows may be of a newer version: it is left as it is, and looked at by the next start.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from resolver.core import CLAIM_GOOD_MS, Resolver
 from resolver.model import E164, CarrierName, Message, MessageId, Phase, Request, RequestId, Tier
 from storage.catalog import CatalogRows
 from storage.database import Database, close_connection
-from storage.history import course_of, message_of, message_row_of, request_of
+from storage.history import StoredMessage, course_of, message_of, message_row_of, request_of
 from storage.messages import SENT_KINDS, first_id, load_bodies, load_facts
 from storage.queries import QUERIES
 from storage.records import SETTLES, EpochLost, MessageRow, State
@@ -35,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 PAGE_ROWS = 5_000
 QUARANTINED_MAX = 1_000
-"""How many are named; more are only counted in the log."""
+"""How many are named; the rest is only logged, and its turn comes with the next start."""
 
 FORGOTTEN_CHARGES = 1_000
 """Of a number that is gone, for its carrier's link."""
@@ -64,6 +65,7 @@ class Recovered(NamedTuple):
     unknown: list[Message]  # those of them with an attempt of unknown outcome, settled so by a fact
     powerpack_gone: list[Message]  # those of them whose powerpack is no longer there: to be ended
     quarantined: list[Quarantined]
+    lost: list[Message]  # their requests are no longer stored; not in memory
 
 
 async def recover(
@@ -89,7 +91,7 @@ async def recover(
         await close_connection(connection)
     log.info(
         "recovered", messages=recovered.restored, unsettled=unsettled, unknown=len(recovered.unknown), charges=charges,
-        threads=threads, quarantined=len(recovered.quarantined),
+        threads=threads, quarantined=len(recovered.quarantined), lost=len(recovered.lost),
     )  # fmt: skip
     return recovered
 
@@ -174,20 +176,23 @@ def _tier(text: str) -> Tier | None:
 async def _restore_messages(
     connection: Connection[Record], resolver: Resolver, *, newest_ms: int, accepted_ms: int, now_ms: int
 ) -> Recovered:
-    recovered = Recovered(newest_ms, 0, [], [], [])
+    recovered = Recovered(newest_ms, 0, [], [], [], [])
     restored = 0
     requests: dict[RequestId, Request] = {}
     async for page in _pages(connection, "stream_open", first_id(accepted_ms - OPEN_MS), list(SENT_KINDS)):
         rows = [message_row_of(record) for record in page]
         facts = await load_facts(connection, [row.message_id for row in rows])
-        await _load_requests(connection, rows, requests)
+        gone = await _load_requests(connection, rows, requests)
         for row in rows:
             try:
                 course = course_of(facts.get(row.message_id, ()))
                 if course.state is not State.QUEUED:
                     raise ValueError(f"it is {course.state} without an outcome")
+                if row.request_id in gone:
+                    _lose(recovered, StoredMessage(row, None, tuple(facts.get(row.message_id, ())), None).message())
+                    continue
                 if row.request_id not in requests:
-                    raise ValueError("its request is gone, or cannot be read")
+                    raise ValueError("its request cannot be read")
                 message = message_of(row, requests[row.request_id], course)
             except ValueError as error:
                 _set_aside(recovered, row, str(error))
@@ -203,8 +208,8 @@ async def _restore_messages(
 
 async def _load_requests(
     connection: Connection[Record], rows: list[MessageRow], requests: dict[RequestId, Request]
-) -> None:
-    """Make the requests of these messages, once for all that share one."""
+) -> set[RequestId]:
+    """Make the requests of these messages, once for all that share one; gives those that are not stored any more."""
     absent = {row.request_id: row for row in rows if row.request_id not in requests}
     bodies = await load_bodies(connection, absent)
     for request_id, row in absent.items():
@@ -214,6 +219,13 @@ async def _load_requests(
                 requests[request_id] = request_of(row, body)
             except ValueError as error:
                 log.error("request cannot be read", request_id=request_id, reason=str(error))
+    return absent.keys() - bodies.keys()
+
+
+def _lose(recovered: Recovered, message: Message) -> None:
+    log.error("request of a message is gone", message_id=message.message_id)
+    if len(recovered.lost) < QUARANTINED_MAX:
+        recovered.lost.append(message)
 
 
 def _set_aside(recovered: Recovered, row: MessageRow, reason: str) -> None:

@@ -65,7 +65,7 @@ class Messages:
     async def cancel(self, call: Call) -> Reply:
         """Stop a message that was not handed to a carrier. 200: it is stored as failed; 202: it will be at the door.
 
-        In both cases it never leaves. Raises ApiError: not_found, already_left.
+        In both cases it never leaves, and that is stored. Raises ApiError: not_found, already_left.
         """
         message_id = read_message_id(call.params[1])
         message = self._resolver.find(message_id) if message_id is not None else None
@@ -74,14 +74,14 @@ class Messages:
             raise api_error("already_left")
         if not self._resolver.cancel(message, now_ms=self._clock.now_ms()):
             raise api_error("already_left")
-        if message.phase is not Phase.DONE:
-            return call.json({"message": "cancelling", "message_uuid": message.message_id}, 202)
-        entry = Entry()
-        self._facts.record(entry, message, FactKind.CANCELLED, detail=FactKind.CANCELLED)
+        entry, is_over = Entry(), message.phase is Phase.DONE
+        kind = FactKind.CANCELLED if is_over else FactKind.CANCEL_ASKED
+        self._facts.record(entry, message, kind, detail=FactKind.CANCELLED)
         settling = self._facts.keep(entry)
         if settling is None or await settling is not Settled.COMMITTED:
             raise JournalUnavailable("cancelled, and not stored yet")
-        return call.json({"message": "cancelled", "message_uuid": message.message_id})
+        word = "cancelled" if is_over else "cancelling"
+        return call.json({"message": word, "message_uuid": message.message_id}, 200 if is_over else 202)
 
     async def cancel_many(self, call: Call) -> Reply:
         """Stop all that waits of a powerpack, or under a reference; at least one of them is needed."""

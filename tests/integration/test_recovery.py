@@ -165,7 +165,7 @@ def thread_of(resolver: Resolver, recipient: E164) -> tuple[object, ...] | None:
 
 async def test_an_empty_database_recovers_to_an_empty_resolver(restart: Restart) -> None:
     recovered, resolver = await restart()
-    assert recovered == Recovered(0, 0, [], [], [])
+    assert recovered == Recovered(0, 0, [], [], [], [])
     assert resolver.waiting == 0
     assert set(resolver.numbers) == set(NUMBERS)
 
@@ -410,11 +410,18 @@ async def test_a_row_that_cannot_be_a_message_is_set_aside(
     await store(journal, good, bad_tier, no_body)
     recovered, resolver = await restart()
     assert set(resolver.open) == {good.messages[0].message_id}
-    assert {each.message_id for each in recovered.quarantined} == {
-        bad_tier.messages[0].message_id, no_body.messages[0].message_id,
-    }  # fmt: skip
-    assert Quarantined(bad_tier.messages[0].message_id, "'nowhere' is not a valid Tier") in recovered.quarantined
+    assert recovered.quarantined == [Quarantined(bad_tier.messages[0].message_id, "'nowhere' is not a valid Tier")]
+    assert [each.message_id for each in recovered.lost] == [no_body.messages[0].message_id], "it is to be ended"
     assert recovered.restored == 1
+
+
+async def test_what_somebody_wants_stopped_is_known_to_the_next_process(journal: Journal, restart: Restart) -> None:
+    asked, other = entry_of(), entry_of()
+    await store(journal, asked, claimed(asked), settled(asked, FactKind.CANCEL_ASKED, attempt=0, handed_ms=None), other)
+    recovered, resolver = await restart()
+    (message,) = recovered.unknown
+    assert (message.message_id, message.cancelled) == (asked.messages[0].message_id, True)
+    assert not resolver.open[other.messages[0].message_id].cancelled
 
 
 async def test_messages_of_a_powerpack_that_is_gone_are_named(journal: Journal, restart: Restart) -> None:

@@ -55,6 +55,28 @@ async def test_a_claimed_one_is_stopped_at_the_door_and_one_in_flight_is_not_tri
     for message in floor.resolver.release(CARRIER, now_ms=now_ms, until_ms=now_ms, places=9):
         assert floor.resolver.depart(message, now_ms=now_ms).reason == "cancelled"
     assert uncommitted.phase is Phase.WAITING
+    for message in (claimed, flying, unknown):
+        assert floor.kinds(message) == ["cancel_asked"], "so that a restart knows of it"
+    assert floor.kinds(uncommitted) == []
+
+
+@in_virtual_time
+async def test_what_was_being_cancelled_before_a_restart_ends_and_nothing_else() -> None:
+    floor = Floor()
+    asked, other = floor.accept(2)
+    asked.cancelled = True  # as recovery brings it back
+    await cancelling(floor).end_asked()
+    assert floor.kinds(asked) == ["cancelled"]
+    assert list(floor.resolver.open.values()) == [other]
+
+
+@in_virtual_time
+async def test_a_start_goes_on_where_nothing_can_be_stored() -> None:
+    floor = Floor()
+    floor.accept(1)[0].cancelled = True
+    floor.journal.verdicts.append(Settled.FAILED)
+    await cancelling(floor).end_asked()
+    assert not floor.resolver.open
 
 
 @in_virtual_time

@@ -80,6 +80,19 @@ async def test_what_an_outage_left_over_has_ended_durably_when_the_call_returns(
 
 
 @in_virtual_time
+async def test_what_lost_its_request_is_ended_before_anything_is_accepted() -> None:
+    kept = Kept()
+    lost = Floor().accept(2)
+    await kept.upkeep.end_overdue(lost)
+    assert [(row.message_id, row.state, row.code) for row in kept.floor.journal.outcomes()] == [
+        (message.message_id, "failed", "1000") for message in lost
+    ]
+    assert {fact.detail for message in lost for fact in kept.floor.journal.facts_of(message.message_id)} == {
+        "request_lost"
+    }
+
+
+@in_virtual_time
 async def test_many_that_expire_at_once_are_taken_in_parts() -> None:
     kept = Kept(limits=Limits(10_000, 1_000, 1_000_000_000, None))
     kept.floor.accept(2 * EXPIRED_PER_PART_MAX + 10, validity_ms=500, recipient=lambda p: f"+1415{5_600_000 + p}")

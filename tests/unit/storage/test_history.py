@@ -55,6 +55,13 @@ def test_a_returned_attempt_keeps_its_number_and_the_message_waits() -> None:
     assert not message.possible_duplicate
 
 
+def test_that_somebody_wants_it_stopped_outlives_the_process() -> None:
+    assert not restored(attempt(1, FactKind.RETURNED)).cancelled
+    for facts in ([fact(FactKind.CANCEL_ASKED)], [attempt(1, FactKind.UNKNOWN), fact(FactKind.CANCEL_ASKED)]):
+        message = restored(*facts)
+        assert (message.cancelled, message.state) == (True, State.QUEUED)
+
+
 def test_retries_are_what_the_carrier_worked_on_or_may_have_taken() -> None:
     throttled, failing = attempt(1, FactKind.RETURNED), attempt(2, FactKind.RETURNED, charged=True)
     assert restored(throttled).retries == 0

@@ -268,6 +268,16 @@ async def test_a_claimed_message_is_stopped_at_the_door() -> None:
         got = await api.delete(f"Message/{message_id}/")
     assert (got.status, got.body["message"]) == (202, "cancelling")
     assert [message.cancelled for message in floor.lane.taken] == [True]
+    assert [fact.kind for fact in floor.journal.facts_of(MessageId(message_id))] == ["cancel_asked"]
+
+
+async def test_a_claimed_message_is_not_answered_before_its_cancelling_is_stored() -> None:
+    async with served(places=8) as (floor, api):
+        message_id = await send(api)
+        floor.journal.verdicts.append(Settled.FAILED)
+        got = await api.delete(f"Message/{message_id}/")
+    assert (got.status, got.body["code"]) == (503, "storage_unavailable")
+    assert [message.cancelled for message in floor.lane.taken] == [True], "it never leaves all the same"
 
 
 async def test_a_message_that_has_left_cannot_be_cancelled() -> None:
