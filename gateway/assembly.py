@@ -136,9 +136,8 @@ def assemble(base: Surroundings, stores: Stores, resolver: Resolver, carriers: M
     )  # fmt: skip
     cancelling = Cancelling(resolver, facts, clock=clock)
     orders = CarrierOrders(lanes, resolver, cancelling, stores.catalog, clock=clock)
-    pools = Pools(
-        stores.catalog, resolver, facts, clock=clock, wake=wake, decide_again=upkeep.turn, follow_carrier=orders.follow
-    )  # fmt: skip
+    pools = Pools(stores.catalog, resolver, facts, clock=clock, wake=wake, decide_again=upkeep.turn,
+                  follow_carrier=orders.follow)  # fmt: skip
     reports = Reports(
         facts, archive, clock=clock, find=resolver.find, carrier_of=resolver.carrier_of, reported=attempts.reported,
         flush=attempts.flush, is_ready=lambda: journal.ready, counts=dials.reports,
