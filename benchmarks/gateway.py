@@ -20,7 +20,17 @@ from pathlib import Path
 import aiohttp
 
 from resolver.geography import AREA_CODES
-from resolver.model import E164, AccountId, CarrierName, NumberRow, NumberType, PoolId, PowerpackId, PowerpackRow
+from resolver.model import (
+    E164,
+    AccountId,
+    CarrierName,
+    Limits,
+    NumberRow,
+    NumberType,
+    PoolId,
+    PowerpackId,
+    PowerpackRow,
+)
 from storage.catalog import Catalog
 from storage.database import Database
 from storage.embedded import embedded_server
@@ -75,15 +85,23 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def gateway(
-    *, numbers: int, handed_per_s: int, places: int = 500, carrier: str = "", limits: str = "", settings: str = ""
+    *,
+    numbers: int,
+    handed_per_s: int,
+    places: int = 500,
+    carrier: str = "",
+    limits: str = "",
+    settings: str = "",
+    each: Limits | None = None,
 ) -> AsyncIterator[Gateway]:
     """A gateway with `numbers` long codes whose lane hands over at most `handed_per_s`; stopped and removed after.
 
-    `carrier` and `limits` hold more lines for these tables of its settings file, `settings` more tables.
+    `carrier` and `limits` hold more lines for these tables of its settings file, `settings` more tables. `each` is what
+    each number may be handed; None: as much as a long code may.
     """
     data = Path(tempfile.mkdtemp(prefix="sp-bench-"))
     try:
-        account_id, token = await _fill(data, numbers)
+        account_id, token = await _fill(data, numbers, each)
         config = data / "sendpool.toml"
         config.write_text(
             f'[carriers.{CARRIER}]\nkind = "simulated"\nsegments_per_s = {max(1, handed_per_s)}\nplaces = {places}\n'
@@ -104,7 +122,7 @@ async def gateway(
         shutil.rmtree(data, ignore_errors=True)
 
 
-async def _fill(data: Path, count: int) -> tuple[AccountId, str]:
+async def _fill(data: Path, count: int, each: Limits | None) -> tuple[AccountId, str]:
     """An account, a powerpack and its numbers, spread over all area codes."""
     now_ms = time.time_ns() // 1_000_000
     async with embedded_server(data) as server:
@@ -125,6 +143,7 @@ async def _fill(data: Path, count: int) -> tuple[AccountId, str]:
                     CARRIER,
                     POWERPACK,
                     campaign_approved=True,
+                    limits=each,
                     added_ms=now_ms,
                 )
                 for index in range(count)

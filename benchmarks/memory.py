@@ -4,8 +4,8 @@
 
 * refused: every line is refused; nothing waits, and each refusal is stored. Goal: no growth beyond 32 MiB.
 * leaving: at most 20,000 messages may wait, so the streams are read as fast as the lane lets messages leave, which
-  takes a minute or two. All to the US: a Canadian number's 15 a minute would fill what may wait. Goal: no growth
-  beyond 64 MiB (20,000 messages, and 50,000 recipients' sticky threads).
+  takes a minute or two. Its 500 numbers have been handed more than the 150 whose instants each of them remembers (40
+  bytes each) before it is measured. Goal: no growth beyond 32 MiB.
 * waiting: messages that wait because the lane lets few leave. Goal: at most 700 bytes a message that shares
   its request; what its own text adds is told.
 
@@ -26,6 +26,7 @@ from urllib.parse import quote
 from benchmarks.gateway import POWERPACK, Gateway, gateway
 from benchmarks.streams import blocks, head, stream
 from gateway.compiled import program
+from resolver.model import Limits
 
 MIB = 1_048_576
 LOOK_S = 0.05
@@ -33,6 +34,7 @@ TEXT = "Your table for two is ready at 19:30."
 WAITING_MAX = 20_000
 WAITING_HANDED_PER_S = 50
 """Three hours of it are 540,000 messages: more could not leave within their validity, and would be refused."""
+QUICK_NUMBER = Limits(100, 1_000, 150, None)
 QUICK_CARRIER = "latency_ms_min = 1\nlatency_ms_max = 2\nreports = false\n"
 
 
@@ -73,21 +75,11 @@ async def watched(process_id: int) -> AsyncIterator[list[Resident]]:
         found.append(Resident(before, most, resident_bytes(process_id)))
 
 
-async def send(
-    target: Gateway,
-    lines: int,
-    *,
-    streams: int,
-    own_texts: bool = False,
-    refused: bool = False,
-    countries: str = "US CA",
-) -> int:
+async def send(target: Gateway, lines: int, *, streams: int, own_texts: bool = False, refused: bool = False) -> int:
     """Send so many lines in all; how many were accepted."""
     path = f"{target.path}Bulk/?powerpack_uuid={POWERPACK}&text={quote(TEXT)}"
     begin = head(path, target.authorization)
-    prepared = [
-        blocks(seed, own_texts=own_texts, refused=refused, countries=countries) for seed in range(streams)
-    ]  # fmt: skip
+    prepared = [blocks(seed, own_texts=own_texts, refused=refused) for seed in range(streams)]
     found = await asyncio.gather(*(stream(target.port, begin, each, lines_max=lines // streams) for each in prepared))
     return sum(summary["accepted"] for summary, _ in found)
 
@@ -103,12 +95,12 @@ async def measure_refused(lines: int, streams: int) -> Resident:
 
 async def measure_leaving(lines: int, streams: int, *, waiting_max: int = WAITING_MAX) -> Resident:
     limits = f"waiting_max = {waiting_max}\n[lanes]\nawaiting_max = 1000\n"
-    async with gateway(numbers=30_000, handed_per_s=50_000, carrier=QUICK_CARRIER, limits=limits) as target:
-        await send(
-            target, max(10 * waiting_max, 10_000), streams=streams, countries="US"
-        )  # warm: all threads are there
+    async with gateway(
+        numbers=500, handed_per_s=50_000, carrier=QUICK_CARRIER, limits=limits, each=QUICK_NUMBER
+    ) as target:
+        await send(target, max(10 * waiting_max, 10_000), streams=streams)  # warm, with all threads
         async with watched(target.process_id) as found:
-            await send(target, lines, streams=streams, countries="US")
+            await send(target, lines, streams=streams)
     return found[0]
 
 

@@ -24,10 +24,10 @@ Block = tuple[bytes, int]
 """A chunk as it goes over the wire, and how many lines it holds."""
 
 
-def blocks(seed: int, *, own_texts: bool, refused: bool = False, countries: str = "US CA") -> list[Block]:
-    """Lines to recipients all over these countries; each with a text of its own, or all with that of the query."""
+def blocks(seed: int, *, own_texts: bool, refused: bool = False) -> list[Block]:
+    """Lines to recipients all over North America; each with a text of its own, or all with that of the query."""
     chance = random.Random(seed)
-    codes = [code for code, location in AREA_CODES.items() if location.country in countries.split()]
+    codes = list(AREA_CODES)
     made: list[Block] = []
     for _ in range(BLOCKS):
         lines = []
