@@ -5,6 +5,7 @@ Invariant: a fact is recorded only for a message whose own decision is durable; 
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Container, Iterable
 from itertools import islice
@@ -13,11 +14,13 @@ from typing import Final
 from gateway.clock import Clock
 from gateway.facts import Facts
 from resolver.core import Resolver
-from resolver.model import NO_POWERPACK, Message, PowerpackId
+from resolver.model import NO_POWERPACK, Message, Phase, PowerpackId
 from storage.records import Entry, FactKind
 
 ENDED_IN_AN_ENTRY: Final = 500
 ENTRIES_IN_A_TICK: Final = 4
+LOOKED_AT_IN_A_ROW: Final = 5_000  # messages between two turns of the loop: a millisecond or two
+TAKEN_OUT_IN_A_ROW: Final = 500  # the same
 LOOKED_AT_IN_A_TICK: Final = 1_000  # messages without a number; the others' turn comes when these have one
 
 
@@ -38,6 +41,21 @@ class Endings:
                 self._due.append(message)
             else:
                 self._later[message] = None
+
+    async def take_out(self, powerpack_id: PowerpackId) -> None:
+        """Take what waits of a powerpack out of its queues and end it, a bounded part in each turn of the loop.
+
+        For one that is paused; what holds a slot stays, and comes back from its lane.
+        """
+        resolver, taken = self._resolver, 0
+        for place, message in enumerate(list(resolver.open.values())):
+            if place % LOOKED_AT_IN_A_ROW == 0 or taken == TAKEN_OUT_IN_A_ROW:
+                await asyncio.sleep(0)
+                taken = 0
+            if message.request.powerpack_id == powerpack_id and message.phase in (Phase.WAITING, Phase.ASIDE):
+                resolver.cancel(message, now_ms=self._clock.now_ms())
+                self.end([message])
+                taken += 1
 
     def committed(self, messages: Iterable[Message]) -> None:
         """Their decisions are durable now: what a deletion took out meanwhile may end."""

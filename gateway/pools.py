@@ -21,7 +21,7 @@ from gateway.facts import Facts
 from gateway.listings import Lists
 from gateway.shelves import Shelf
 from resolver.core import Resolver
-from resolver.model import E164, AccountId, CarrierName, Message, NumberRow, PoolId, PowerpackId, PowerpackRow
+from resolver.model import E164, AccountId, CarrierName, Message, NumberRow, Pause, PoolId, PowerpackId, PowerpackRow
 from storage.catalog import AccountRow, ApplicationRow, CarrierRow, Catalog, CatalogRows, Change
 
 TICK_MS: Final = 250
@@ -75,7 +75,7 @@ class Pools:
         """Read anew what was edited; for `Catalog.listen`. Our own edits come by here too, and change nothing then."""
         async with self.editing:
             if change.kind == "all":
-                self._follow_all(await self._catalog.load_all())
+                await self._follow_all(await self._catalog.load_all())
             else:
                 await self._follow(change)
         self.tick()
@@ -98,7 +98,7 @@ class Pools:
             if powerpack is not None:
                 self.put_powerpack(powerpack)
             else:
-                self._drop_powerpack(PowerpackId(changed_id))
+                await self._drop_powerpack(PowerpackId(changed_id))
         elif change.kind == "number":
             number = await self._catalog.find_number(account_id, E164(changed_id))
             if number is not None:
@@ -108,7 +108,7 @@ class Pools:
         elif change.kind == "carrier":
             self._follow_carrier(await self._catalog.find_carrier(CarrierName(changed_id)))
 
-    def _follow_all(self, rows: CatalogRows) -> None:
+    async def _follow_all(self, rows: CatalogRows) -> None:
         accounts = {row.account_id: row for row in rows.accounts}
         for account_id in self.accounts.keys() - accounts.keys():
             del self.accounts[account_id]
@@ -117,7 +117,7 @@ class Pools:
         for application in rows.applications:
             self.shelved_applications.put(application.application_id, application)
         for powerpack_id in self.powerpacks.keys() - {row.powerpack_id for row in rows.powerpacks}:
-            self._drop_powerpack(powerpack_id)
+            await self._drop_powerpack(powerpack_id)
         for powerpack in rows.powerpacks:
             self.put_powerpack(powerpack)
         for gone in self.numbers.keys() - {row.number for row in rows.numbers}:
@@ -181,7 +181,7 @@ class Pools:
                 numbers = await self._catalog.delete_powerpack(
                     row.account_id, row.powerpack_id, with_numbers=with_numbers
                 )
-            self._drop_powerpack(row.powerpack_id)
+            await self._drop_powerpack(row.powerpack_id)
             if with_numbers:
                 for number in numbers:
                     self.drop_number(number)
@@ -267,12 +267,14 @@ class Pools:
         self.lists.drop(row)
         self._resolver.drop_number(number, now_ms=self._clock.now_ms())
 
-    def _drop_powerpack(self, powerpack_id: PowerpackId) -> None:
+    async def _drop_powerpack(self, powerpack_id: PowerpackId) -> None:
         row = self._shelved_powerpacks.drop(powerpack_id)
         if row is None:
             return
-        now_ms = self._clock.now_ms()
         self.powerpack_of_pool.pop(row.pool_id, None)
+        self._resolver.put_powerpack(replace(row, pause=Pause.REFUSE))  # nothing of it leaves any more
+        await self._endings.take_out(powerpack_id)
+        now_ms = self._clock.now_ms()
         ended = self._resolver.drop_powerpack(powerpack_id, now_ms=now_ms)
         for member in self.members.pop(powerpack_id, {}).values():
             alone = replace(member, powerpack_id=None)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from gateway.edits import EditRefused
-from gateway.endings import ENDED_IN_AN_ENTRY, ENTRIES_IN_A_TICK
+from gateway.endings import ENDED_IN_AN_ENTRY, ENTRIES_IN_A_TICK, TAKEN_OUT_IN_A_ROW
 from resolver.model import E164, NO_POWERPACK, Limits, NumberState, Phase
 from storage.catalog import Change
 from storage.records import FactKind, Settled, StorageError
-from tests.fakes.accept_floor import FIRST, POWERPACK, AcceptFloor
+from tests.fakes.accept_floor import CARRIER, FIRST, POWERPACK, AcceptFloor
 from tests.fakes.api_client import ACCOUNT
 from tests.fakes.clock import in_virtual_time
 
@@ -198,6 +199,26 @@ async def test_a_large_backlog_is_ended_a_bounded_part_at_a_time() -> None:
     await asyncio.sleep(1)
     assert len(list(floor.journal.facts())) == 3_000
     running.cancel()
+
+
+@in_virtual_time
+async def test_others_get_their_turn_while_a_backlog_is_taken_out_and_nothing_of_it_leaves() -> None:
+    floor = AcceptFloor(limits=Limits(1_000, 1_000, 1_000_000, None))
+    for area_code in ("212", "303", "206"):
+        recipients = [f"+1{area_code}556{place:04d}" for place in range(1_000)]
+        await floor.outbound.submit(floor.submission(*recipients))
+    deleting = asyncio.create_task(
+        floor.pools.delete_powerpack(floor.pools.powerpacks[POWERPACK], with_numbers=False)
+    )  # fmt: skip
+    left = [floor.resolver.waiting]
+    while not deleting.done():
+        await asyncio.sleep(0)
+        left.append(floor.resolver.waiting)
+        now_ms = floor.clock.now_ms()
+        if 0 < left[-1] < 3_000:
+            assert not floor.resolver.release(CARRIER, now_ms=now_ms, until_ms=now_ms, places=10)
+    assert max(before - after for before, after in pairwise(left)) == TAKEN_OUT_IN_A_ROW
+    assert left[-1] == 0
 
 
 @in_virtual_time
