@@ -36,7 +36,8 @@ COMPILED = """
     gateway.clock gateway.metrics gateway.submissions gateway.outbound
     gateway.bulks
     gateway.api.times gateway.api.router gateway.api.shapes_accepted gateway.api.requests gateway.api.sending
-    gateway.api.lines gateway.api.shapes_bulk gateway.api.bulk_run gateway.api.intake gateway.api.middleware
+    gateway.api.lines gateway.api.shapes_bulk gateway.api.bulk_run gateway.api.intake gateway.api.credentials
+    gateway.api.middleware
     gateway.carriers.carrier gateway.carriers.simulated
     gateway.awaiting gateway.facts gateway.deposits gateway.pace gateway.attempts gateway.departures gateway.hands
     gateway.claims gateway.lanes gateway.rows gateway.inbound

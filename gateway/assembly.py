@@ -49,7 +49,7 @@ from gateway.outbound import REFUSAL_CODES, Outbound
 from gateway.pools import Pools
 from gateway.pressure import Pressure
 from gateway.settings import CallbackSettings, JournalSettings, Settings
-from gateway.signatures import make_nonce
+from gateway.signatures import Tokens, make_nonce
 from gateway.stores import Stores
 from gateway.sweeping import Sweeping
 from gateway.upkeep import Upkeep
@@ -57,6 +57,7 @@ from resolver.core import Resolver
 from resolver.model import E164, AccountId, CarrierName
 from storage.backlog import JournalLimits
 from storage.bulks import BulkArchive
+from storage.catalog import AccountRow
 from storage.journal import Journal
 from storage.messages import MessageArchive
 from storage.outbox import Outbox
@@ -103,9 +104,8 @@ def assemble(base: Surroundings, stores: Stores, resolver: Resolver, carriers: M
     lanes: dict[CarrierName, Lane] = {}
     pools: Pools  # asked by parts that are made before it
 
-    def token_of(account_id: AccountId) -> str | None:
-        account = pools.accounts.get(account_id)
-        return account.token if account is not None else None
+    def tokens_of(account_id: AccountId) -> Tokens | None:
+        return callback_tokens(pools.accounts, account_id, now_ms=clock.now_ms())
 
     def wake(carrier: CarrierName) -> None:
         if carrier in lanes:  # else a number names a carrier that the settings do not have
@@ -117,7 +117,7 @@ def assemble(base: Surroundings, stores: Stores, resolver: Resolver, carriers: M
     sender = make_sender(settings)
     callbacks = Callbacks(
         Outbox(stores.database), sender, settings=settings.callbacks, policy=guard_policy(settings.callbacks),
-        clock=clock, token_of=token_of, nonce=partial(make_nonce, secrets.randbelow), counts=dials.callbacks,
+        clock=clock, tokens_of=tokens_of, nonce=partial(make_nonce, secrets.randbelow), counts=dials.callbacks,
     )  # fmt: skip
     facts = Facts(
         journal, clock, ids, render_callback=render_callback, on_callbacks_committed=callbacks.owe,
@@ -233,6 +233,15 @@ def find_shortage(base: Surroundings, journal: Journal, resolver: Resolver, acco
     if journal.waiting_rows and journal.wait_ms(account_id) > base.settings.journal.wait_ms_max:
         return "commit_wait"
     return "waiting_messages" if resolver.waiting >= resolver.waiting_max else ""
+
+
+def callback_tokens(accounts: Mapping[AccountId, AccountRow], account_id: AccountId, *, now_ms: int) -> Tokens | None:
+    """Give what an account's callbacks are signed with; None where there is no such account."""
+    account = accounts.get(account_id)
+    if account is None:
+        return None
+    main = accounts.get(account.main_id or account_id, account)
+    return Tokens(account.tokens(now_ms), main.tokens(now_ms))
 
 
 def no_operator(_recipient: E164) -> str:

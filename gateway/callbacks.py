@@ -54,7 +54,7 @@ class Sender(Protocol):
 class Callbacks:
     """`owe` takes what was committed, `run` sends until `drain` or cancellation.
 
-    `token_of` gives an account's token, None when there is no such account; `nonce` gives twenty digits.
+    `tokens_of` gives what an account's are signed with, None when there is no such account; `nonce` twenty digits.
     """
 
     HELD_MAX = 20_000  # about 1 KiB each
@@ -76,7 +76,7 @@ class Callbacks:
         settings: CallbackSettings,
         policy: GuardPolicy,
         clock: Clock,
-        token_of: Callable[[AccountId], str | None],
+        tokens_of: Callable[[AccountId], Tokens | None],
         nonce: Callable[[], str],
         counts: Counts,
         held_max: int = HELD_MAX,
@@ -85,7 +85,7 @@ class Callbacks:
         self._outbox = outbox
         self._sender = sender
         self._clock = clock
-        self._token_of = token_of
+        self._tokens_of = tokens_of
         self._nonce = nonce
         self._counts = counts
         self._give_up_after_ms = settings.retry_hours * 3_600_000
@@ -203,14 +203,14 @@ class Callbacks:
         if params is None:
             log.error("a callback's parameters cannot be read", callback_id=row.callback_id)
             return Reply(0, UNREADABLE)
-        token = self._token_of(row.account_id)
-        if token is None:
+        tokens = self._tokens_of(row.account_id)
+        if tokens is None:
             return Reply(0, "no_account")  # never unsigned
         request = render(
             row,
             held.url,
             params,
-            tokens=Tokens(token, token),
+            tokens=tokens,
             nonce=self._nonce(),
             now_ms=self._clock.now_ms(),
         )

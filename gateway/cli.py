@@ -9,28 +9,23 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, NoReturn
 
 import typer
 import uvloop
-from rich.console import Console
-from rich.table import Table
 
-from gateway import app, demo, inventory, rehearsals
+from gateway import app, commands_accounts, inventory, rehearsals
 from gateway.clock import SystemClock
+from gateway.commands import Config, Data, logging_to_stderr, print_table, settings_of, with_stores
 from gateway.doctor import Level, examine
+from gateway.edits import EditRefused
 from gateway.fields import BadSetting
-from gateway.logs import configure_logs, hold_standard_files
+from gateway.logs import hold_standard_files
 from gateway.manual import settings_page
-from gateway.settings import Settings, read_settings
-from gateway.stores import Stores, find_owner, open_stores
+from gateway.settings import read_settings
 from resolver.model import NumberType
 from storage.records import StorageError
-
-T = TypeVar("T")
 
 FAILED = 1
 BAD_SETTING = 2
@@ -42,15 +37,11 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-accounts = typer.Typer(help="Who uses the API.", no_args_is_help=True)
 numbers = typer.Typer(help="The numbers you send from.", no_args_is_help=True)
 carriers = typer.Typer(help="Whom messages are handed to: pause, resume, cancel what waits.", no_args_is_help=True)
-cli.add_typer(accounts, name="accounts")
+cli.add_typer(commands_accounts.accounts, name="accounts")
 cli.add_typer(numbers, name="numbers")
 cli.add_typer(carriers, name="carriers")
-
-Config = Annotated[Path | None, typer.Option("--config", help="Settings file; else ./sendpool.toml if there is one.")]
-Data = Annotated[Path | None, typer.Option("--data", help="Data folder [./data].")]
 
 
 def main() -> None:
@@ -62,7 +53,7 @@ def main() -> None:
         cli()
     except BadSetting as error:
         _fail(str(error), BAD_SETTING)
-    except (StorageError, inventory.Refused) as error:
+    except (StorageError, inventory.Refused, EditRefused) as error:
         _fail(str(error), FAILED)
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)
@@ -94,7 +85,10 @@ def serve(
         "server.takeover": False if no_takeover else None,
     }
     settings = read_settings(flags, config=config)
-    with _logging(settings, level=settings.log.level), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        logging_to_stderr(settings, level=settings.log.level),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         code = runner.run(app.serve(settings, announce=typer.echo))
     sys.exit(code)
 
@@ -102,8 +96,8 @@ def serve(
 @cli.command()
 def doctor(data: Data = None, config: Config = None) -> None:
     """Check settings, database, numbers and carriers; say what is wrong and what to do."""
-    settings = _settings(data, config)
-    with _logging(settings):
+    settings = settings_of(data, config)
+    with logging_to_stderr(settings):
         findings = asyncio.run(examine(settings))
     for finding in findings:
         typer.echo(f"{finding.level:<4}  {finding.what}: {finding.said}")
@@ -121,9 +115,9 @@ def resolve(
     config: Config = None,
 ) -> None:
     """Ask the running gateway which number it would send from, and why; nothing is sent."""
-    settings = _settings(data, config)
+    settings = settings_of(data, config)
     typer.echo(
-        _with_stores(settings, lambda stores: inventory.resolve(stores, settings, url, recipient, powerpack, text))
+        with_stores(settings, lambda stores: inventory.resolve(stores, settings, url, recipient, powerpack, text))
     )
 
 
@@ -149,7 +143,7 @@ def check_carrier(
     config: Config = None,
 ) -> None:
     """Show the request a message would be handed over with, secrets masked; nothing is sent."""
-    settings = _settings(data, config)
+    settings = settings_of(data, config)
     now_ms = SystemClock().now_ms()
     if answer is not None:
         typer.echo(rehearsals.read_sample_answer(settings, name, status, _content(answer), now_ms=now_ms))
@@ -171,34 +165,6 @@ def _content(path: Path) -> bytes:
 # --- The catalog ------------------------------------------------------------------------------------------------------
 
 
-@accounts.command("create")
-def create_account(name: str, data: Data = None, config: Config = None) -> None:
-    """Make an account and print its credentials, once."""
-    now_ms = SystemClock().now_ms()
-    row = _with_stores(_settings(data, config), lambda stores: inventory.create_account(stores, name, now_ms=now_ms))
-    typer.echo(f"auth_id:    {row.account_id}\nauth_token: {row.token}")
-    typer.echo("The token is not shown again.", err=True)
-
-
-@accounts.command("list")
-def list_accounts(data: Data = None, config: Config = None) -> None:
-    """List all accounts, without their tokens."""
-    rows = _with_stores(_settings(data, config), lambda stores: stores.catalog.load_all())
-    _table(
-        "auth_id name enabled powerpacks numbers",
-        [
-            (
-                account.account_id,
-                account.name,
-                "yes" if account.enabled else "no",
-                str(sum(each.account_id == account.account_id for each in rows.powerpacks)),
-                str(sum(each.account_id == account.account_id for each in rows.numbers)),
-            )
-            for account in rows.accounts
-        ],
-    )
-
-
 @numbers.command("add")
 def add_number(
     number: Annotated[str, typer.Argument(help="E.164 (+14155550100), or a short code's digits.")],
@@ -213,11 +179,11 @@ def add_number(
     config: Config = None,
 ) -> None:
     """Tell which number you have, and where it is provisioned."""
-    settings = _settings(data, config)
+    settings = settings_of(data, config)
     wanted = inventory.Wanted(
         number, type_, carrier, campaign, verified, country, account, powerpack, SystemClock().now_ms()
     )  # fmt: skip
-    row = _with_stores(settings, lambda stores: inventory.add_number(stores, settings, wanted))
+    row = with_stores(settings, lambda stores: inventory.add_number(stores, settings, wanted))
     typer.echo(f"{row.number} is a {row.type} of {row.country} on {row.carrier}, of account {row.account_id}")
 
 
@@ -229,8 +195,8 @@ def list_numbers(
     config: Config = None,
 ) -> None:
     """List your numbers."""
-    rows = _with_stores(_settings(data, config), lambda stores: stores.catalog.load_all())
-    _table(
+    rows = with_stores(settings_of(data, config), lambda stores: stores.catalog.load_all())
+    print_table(
         "number type country carrier campaign verified state powerpack account",
         [
             (
@@ -246,10 +212,10 @@ def list_numbers(
 @carriers.command("list")
 def list_carriers(data: Data = None, config: Config = None) -> None:
     """List the carriers of the settings, and which of them are paused."""
-    settings = _settings(data, config)
-    rows = _with_stores(settings, lambda stores: stores.catalog.load_all())
+    settings = settings_of(data, config)
+    rows = with_stores(settings, lambda stores: stores.catalog.load_all())
     paused = {each.carrier for each in rows.carriers if each.paused}
-    _table(
+    print_table(
         "carrier kind segments_per_s paused numbers",
         [
             (
@@ -264,75 +230,30 @@ def list_carriers(data: Data = None, config: Config = None) -> None:
 @carriers.command("pause")
 def pause_carrier(name: str, data: Data = None, config: Config = None) -> None:
     """Let nothing leave by a carrier until it is resumed; what waits stays, within its validity."""
-    settings = _settings(data, config)
-    _with_stores(settings, lambda stores: inventory.pause_carrier(stores, settings, name, True))
+    settings = settings_of(data, config)
+    with_stores(settings, lambda stores: inventory.pause_carrier(stores, settings, name, True))
     typer.echo(f"{name} is paused")
 
 
 @carriers.command("resume")
 def resume_carrier(name: str, data: Data = None, config: Config = None) -> None:
     """Let messages leave by a carrier again."""
-    settings = _settings(data, config)
-    _with_stores(settings, lambda stores: inventory.pause_carrier(stores, settings, name, False))
+    settings = settings_of(data, config)
+    with_stores(settings, lambda stores: inventory.pause_carrier(stores, settings, name, False))
     typer.echo(f"{name} is resumed")
 
 
 @carriers.command("cancel")
 def cancel_for_carrier(name: str, data: Data = None, config: Config = None) -> None:
     """Cancel everything that waits for a carrier now, of all accounts."""
-    settings, now_ms = _settings(data, config), SystemClock().now_ms()
-    done = _with_stores(
+    settings, now_ms = settings_of(data, config), SystemClock().now_ms()
+    done = with_stores(
         settings, lambda stores: inventory.cancel_for_carrier(stores, settings, name, now_ms=now_ms)
     )  # fmt: skip
     if done is None:
         typer.echo("ordered; the gateway does it as soon as it can, or at its next start before anything leaves")
     else:
         typer.echo(f"{done.cancelled} messages cancelled; {done.in_flight} had been handed over without an answer yet")
-
-
-def _settings(data: Path | None, config: Path | None) -> Settings:
-    """Settings for a command; in a demo's data folder those that `serve --demo` has."""
-    flags: dict[str, object] = {"storage.data": data}
-    settings = read_settings(flags, config=config)
-    if (settings.storage.data / demo.FILE).exists():
-        settings = read_settings({**flags, "server.demo": True}, config=config)
-    return settings
-
-
-@contextmanager
-def _logging(settings: Settings, *, level: str = "warning") -> Iterator[None]:
-    """Log to standard error; commands only what went wrong."""
-    wish = settings.log.format
-    is_console = sys.stderr.isatty() if wish == "auto" else wish == "console"
-    sink = configure_logs(sys.stderr, level=level, console=is_console)
-    try:
-        yield
-    finally:
-        sink.close()
-
-
-def _with_stores(settings: Settings, work: Callable[[Stores], Awaitable[T]]) -> T:
-    async def run() -> T:
-        async with open_stores(settings.storage) as stores:
-            done = await work(stores)
-            if stores.server is not None and (await find_owner(stores.database))[1]:
-                stores.server.stop_on_exit = False  # a gateway has begun to use the server we had started
-            return done
-
-    with _logging(settings):
-        return asyncio.run(run())
-
-
-def _table(head: str, rows: list[tuple[str, ...]]) -> None:
-    """For people a table, for programs tab-separated lines with the same columns."""
-    if not sys.stdout.isatty():
-        for row in [tuple(head.split()), *rows]:
-            typer.echo("\t".join(row))
-        return
-    table = Table(*head.split(), box=None)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ async def ensure_demo(catalog: Catalog, *, base_url: str, clock: Clock, ids: Ids
     Each step looks for what a former one, perhaps cut short, has left.
     """
     rows = await catalog.load_all()
-    account = next((each for each in rows.accounts if each.name == NAME), None)
+    account = next((each for each in rows.accounts if each.name == NAME and each.main_id is None), None)
     if account is None:
         if rows.accounts:
             log.warning("no demo, since there are accounts already", accounts=len(rows.accounts))

@@ -1,4 +1,4 @@
-"""What an administrator does to the catalog by command: accounts, numbers, and asking which number would be chosen."""
+"""What an administrator does to the catalog by command: numbers, carriers, and asking which number would be chosen."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from gateway.settings import Settings
 from gateway.stores import Stores, find_owner
 from resolver.geography import NumberKind, locate, number_kind
 from resolver.model import E164, AccountId, CarrierName, NumberRow, NumberType, PowerpackId, Service
-from storage.catalog import AccountRow, CarrierRow, CatalogRows
+from storage.catalog import CarrierRow, CatalogRows
 
-NAME_CHARACTERS_MAX: Final = 128
 ANSWER_S_MAX: Final = 10
 CANCEL_S_MAX: Final = 60  # for the gateway to cancel what waits for a carrier
 LOOK_EVERY_MS: Final = 100
@@ -42,13 +41,6 @@ class Wanted(NamedTuple):
     account_id: str
     powerpack_id: str
     now_ms: int
-
-
-async def create_account(stores: Stores, name: str, *, now_ms: int) -> AccountRow:
-    """Make an account. Raises Refused."""
-    if not name.strip() or len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
-        raise Refused(f"an account's name is 1 to {NAME_CHARACTERS_MAX} printable characters")
-    return await stores.catalog.create_account(name, now_ms=now_ms)
 
 
 async def add_number(stores: Stores, settings: Settings, wanted: Wanted) -> NumberRow:
@@ -128,7 +120,7 @@ def _number(wanted: Wanted) -> tuple[E164, str]:
 
 
 def _account(rows: CatalogRows, wanted: str) -> AccountId:
-    ids = [each.account_id for each in rows.accounts]
+    ids = [each.account_id for each in rows.accounts if not each.deleted_ms]
     if wanted:
         if wanted not in ids:
             raise Refused(f"there is no account {wanted!r}")

@@ -23,6 +23,7 @@ from gateway.shelves import Shelf
 from resolver.core import Resolver
 from resolver.model import E164, AccountId, CarrierName, Message, NumberRow, Pause, PoolId, PowerpackId, PowerpackRow
 from storage.catalog import AccountRow, ApplicationRow, CarrierRow, Catalog, CatalogRows, Change
+from storage.changes import told
 
 TICK_MS: Final = 250
 
@@ -73,11 +74,16 @@ class Pools:
 
     async def on_change(self, change: Change) -> None:
         """Read anew what was edited; for `Catalog.listen`. Our own edits come by here too, and change nothing then."""
+        await self.follow([change])
+
+    async def follow(self, changes: list[Change]) -> None:
+        """Read anew what an edit of the catalog says it has changed; what is left without a number is decided again."""
         async with self.editing:
-            if change.kind == "all":
-                await self._follow_all(await self._catalog.load_all())
-            else:
-                await self._follow(change)
+            for change in told(changes):
+                if change.kind == "all":
+                    await self._follow_all(await self._catalog.load_all())
+                else:
+                    await self._follow(change)
         self.tick()
         await self.decide_again()
 

@@ -52,22 +52,28 @@ def signed_text_v3(method: str, url: str, nonce: str, params: Params) -> str:
 
 
 class Tokens(NamedTuple):
-    """What a callback is signed with: the account's token, and its main account's (the same, if it is one)."""
+    """What a callback is signed with: the account's tokens, and its main account's (the same, if it is one).
 
-    account: str
-    main: str
+    The newest first; the one before is there while it is good, so that an endpoint need not change in the same moment.
+    """
+
+    account: tuple[str, ...]
+    main: tuple[str, ...]
 
     def __repr__(self) -> str:
         return "Tokens(...)"
 
 
 def signature_headers(method: str, url: str, nonce: str, tokens: Tokens, params: Params) -> dict[str, str]:
-    """The six headers. V3 is a list and holds one signature for each way an SDK may write down the address."""
+    """The six headers. V3 is a list: of each token one signature for each way an SDK may write down the address.
+
+    V2 has room for one: the newest token's, of the address as it is.
+    """
     text_v2 = signed_text_v2(url, nonce)
     texts_v3 = [signed_text_v3(method, address, nonce, params) for address in _ways_to_write(url)]
 
-    def signed(token: str) -> tuple[str, str]:
-        return _digest(token, text_v2), ",".join(_digest(token, text) for text in texts_v3)
+    def signed(by: tuple[str, ...]) -> tuple[str, str]:
+        return _digest(by[0], text_v2), ",".join(_digest(token, text) for token in by for text in texts_v3)
 
     v2, v3 = signed(tokens.account)
     main_v2, main_v3 = (v2, v3) if tokens.main == tokens.account else signed(tokens.main)
@@ -85,7 +91,7 @@ def _ways_to_write(url: str) -> Iterator[str]:
     """`url` as it is, then without its port, then both with the path an endpoint sees where there is none.
 
     Ruby, Java and .NET leave the port out; an endpoint that rebuilds its address from the request writes `/` for an
-    empty path. V2 has room for one signature only, so there the address as it is must do.
+    empty path.
     """
     split = urlsplit(url)
     host, _, port = split.netloc.rpartition(":")

@@ -32,13 +32,28 @@ Priority = Mapping[tuple[str, Service], tuple[NumberType, ...]]
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """Who uses the API. `token` is never shown: what comes in is checked by its hash, what goes out signed with it."""
+    """Who uses the API. Tokens are never shown: their hashes check what comes in, they themselves sign what goes out.
+
+    A subaccount is let in while its main account is, too. The former token is the one before, good for a while.
+    """
 
     account_id: AccountId
     name: str
     token_sha256: bytes
     token: str = field(repr=False)
     enabled: bool = True
+    main_id: AccountId | None = None  # whose subaccount it is
+    main_enabled: bool = True
+    former_sha256: bytes = b""
+    former: str = field(default="", repr=False)
+    former_until_ms: int = 0
+    created_ms: int = 0
+    modified_ms: int = 0  # 0: never
+    deleted_ms: int = 0  # 0: it is there
+
+    def tokens(self, now_ms: int) -> tuple[str, ...]:
+        """Every token that is good now, the newest first."""
+        return (self.token, self.former) if self.former and now_ms < self.former_until_ms else (self.token,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +91,22 @@ class CarrierRow:
 
 
 def account_of(record: Record, vault: Vault) -> AccountRow:
-    """Raises WrongKey when the token was sealed with another key, or for another account."""
+    """Raises WrongKey when a token was sealed with another key, or for another account."""
+    context, former = record["account_id"].encode(), record["former_sealed"]
     return AccountRow(
         account_id=AccountId(record["account_id"]),
         name=record["name"],
         token_sha256=record["token_sha256"],
-        token=vault.open(record["token_sealed"], context=record["account_id"].encode()).decode(),
+        token=vault.open(record["token_sealed"], context=context).decode(),
         enabled=record["enabled"],
+        main_id=None if record["main_id"] is None else AccountId(record["main_id"]),
+        main_enabled=record["main_enabled"],
+        former_sha256=record["former_sha256"],
+        former=vault.open(former, context=context).decode() if former else "",
+        former_until_ms=record["former_until_ms"],
+        created_ms=record["created_ms"],
+        modified_ms=record["modified_ms"],
+        deleted_ms=record["deleted_ms"],
     )
 
 

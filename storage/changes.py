@@ -36,9 +36,14 @@ class Change(NamedTuple):
 ALL = Change("all")
 
 
+def told(changes: list[Change]) -> list[Change]:
+    """As they are said: many at once are `all`."""
+    return changes if len(changes) <= TOLD_MAX else [ALL]
+
+
 async def tell(connection: Session, changes: list[Change]) -> None:
     """Say so when this transaction commits."""
-    for change in changes if len(changes) <= TOLD_MAX else [ALL]:
+    for change in told(changes):
         await connection.execute(QUERIES["tell_change"], orjson.dumps(change._asdict()).decode())
 
 

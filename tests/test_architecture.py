@@ -121,6 +121,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.pools
     gateway.applications
     gateway.numbers
+    gateway.accounts
     gateway.submissions
     gateway.rows
     gateway.outbound
@@ -138,6 +139,8 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.arguments
     gateway.api.lines
     gateway.api.router
+    gateway.api.credentials
+    gateway.api.guesses
     gateway.api.crowd
     gateway.api.framing
     gateway.api.connections
@@ -176,6 +179,8 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.app
     gateway.doctor
     gateway.rehearsals
+    gateway.commands
+    gateway.commands_accounts
     gateway.cli
     gateway.__main__
     """.split()

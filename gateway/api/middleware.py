@@ -8,9 +8,6 @@ as much as all that accepting a message needs here.
 from __future__ import annotations
 
 import asyncio
-import hmac
-from binascii import Error as Base64Error
-from binascii import a2b_base64
 from collections import deque
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
@@ -21,8 +18,10 @@ import structlog
 from aiohttp import web
 
 from gateway.api.call import Call, Reply
+from gateway.api.credentials import Credentials, read_basic
 from gateway.api.errors import CLOSES, ApiError, api_error
 from gateway.api.forms import form_as_json
+from gateway.api.guesses import Guesses
 from gateway.api.intake import Intake, check_encoding
 from gateway.api.router import Access, Route, Router
 from gateway.api.streams import StreamReply, Streams
@@ -33,7 +32,6 @@ from gateway.settings import LimitsSettings, ServerSettings
 from resolver.model import AccountId
 from storage.catalog import AccountRow
 from storage.records import EpochLost, JournalFull, OutcomeUnknown, StorageError
-from storage.sealing import token_hash
 
 log = structlog.get_logger(__name__)
 
@@ -41,10 +39,8 @@ ANSWER_MS_MAX: Final = 30_000
 """For a whole answer. What a handler waits for has shorter deadlines of its own; this one catches the rest."""
 
 RATE_SPAN_MS: Final = 5_000  # Plivo counts requests per five seconds
-PROVEN_MAX, PROVEN_LENGTH_MAX = 2_000, 256
-"""Headers that were right are remembered: proving one costs 3 µs. An account's change makes another row of it."""
 BODILESS: Final = ("GET", "HEAD")
-NOBODY: Final = token_hash("")  # compared with when there is no such account, so that it takes as long
+UNAUTHENTICATED: Final = 401
 
 
 class FrontCounts(NamedTuple):
@@ -81,7 +77,8 @@ class Front:
         on_broken_promise: Callable[[AssertionError], object] = lambda _: None,
     ) -> None:
         self._router = router
-        self._accounts = accounts
+        self._credentials = Credentials(accounts, clock)
+        self._guesses = Guesses(clock)
         self._clock = clock
         self._ids = ids
         self._requests_max = server.requests_max
@@ -94,7 +91,6 @@ class Front:
         self._find_shortage = find_shortage  # the bound that lets an account send nothing more at the moment
         self._on_broken_promise = on_broken_promise  # a promise of our own: whoever runs us may want to stop
         self._rates = RequestRates(limits.account_requests_per_5_s, clock)
-        self._proven: dict[str, AccountRow] = {}  # by header; good as long as the account's row is the same
         self._by_account: dict[AccountId, int] = {}
         self._date = (0, "")
         self._of_accounts = 0  # requests in progress that are an account's
@@ -119,6 +115,7 @@ class Front:
         call = Call(request, self._ids.new())
         self.in_progress += 1
         route: Route | None = None
+        is_guess = False
         try:
             route, call.params = self._router.find(request.method, _target(request))
             if route.streams is not None and route.streams(call):
@@ -146,9 +143,13 @@ class Front:
                 async with asyncio.timeout(ANSWER_MS_MAX / 1_000):
                     reply = await route.handler(call)
         except Exception as error:  # noqa: BLE001 - the API's broad catch: one request's bug ends one request
-            reply = self._refusal(call, self._trouble(call, error))
+            trouble = self._trouble(call, error)
+            is_guess = trouble.status == UNAUTHENTICATED
+            reply = self._refusal(call, trouble)
         finally:
             self.in_progress -= 1
+        if is_guess:
+            await self._hold_back(request)
         self._count(route, reply)
         return self._finished(reply)
 
@@ -171,7 +172,7 @@ class Front:
 
     def _identify(self, call: Call) -> AccountId:
         """Who knows its token, asks for its own things and does not ask too often. Raises ApiError."""
-        account_id = self._authenticate(call.request.headers.get("Authorization", ""))
+        account_id = self._credentials.check(call.request.headers.get("Authorization", ""))
         if account_id != call.params[0]:
             raise api_error("not_found")
         self._rates.check(account_id)
@@ -205,30 +206,11 @@ class Front:
         else:
             del self._by_account[account_id]
 
-    def _authenticate(self, header: str) -> AccountId:
-        """HTTP Basic with account id and token. Whoever is unknown costs as much as a wrong token."""
-        known = self._proven.get(header)
-        if known is not None and self._accounts.get(known.account_id) is known and known.enabled:
-            return known.account_id
-        user, token = "", b""
-        if header[:6].lower() == "basic ":
-            try:
-                raw_user, _, token = a2b_base64(header[6:]).partition(b":")
-                user = raw_user.decode("ascii")
-            except (Base64Error, ValueError):  # ValueError: not ASCII
-                user = ""
-        account = self._accounts.get(AccountId(user))
-        expected = NOBODY if account is None else account.token_sha256
-        matches = hmac.compare_digest(token_hash(token.decode("utf-8", "replace")), expected)
-        if account is None or not matches or not account.enabled:
-            error = api_error("unauthenticated")
-            error.headers = {"WWW-Authenticate": 'Basic realm="Sendpool"'}
-            raise error
-        if len(header) <= PROVEN_LENGTH_MAX:
-            if len(self._proven) >= PROVEN_MAX:
-                self._proven.clear()
-            self._proven[header] = account
-        return account.account_id
+    async def _hold_back(self, request: web.BaseRequest) -> None:
+        """Let wrong credentials wait for their answer. Who sends none guesses nothing."""
+        header = request.headers.get("Authorization", "")
+        if header and not self._is_closing:
+            await self._guesses.hold(request.remote or "", read_basic(header)[0])
 
     def _trouble(self, call: Call, error: Exception) -> ApiError:
         """What an exception means to the caller."""

@@ -11,14 +11,23 @@ CREATE TABLE lease (
 
 -- What people edit ------------------------------------------------------------------------------------------------
 
+-- main_id: whose subaccount it is. former_*: the token before, good until former_until_ms. A deleted account keeps its row,
+-- since callbacks of its messages are still signed with its token.
 CREATE TABLE accounts (
     account_id text PRIMARY KEY,
     name text NOT NULL,
     token_sha256 bytea NOT NULL,
     token_sealed bytea NOT NULL,
     enabled boolean NOT NULL DEFAULT true,
-    created_ms bigint NOT NULL
+    created_ms bigint NOT NULL,
+    main_id text REFERENCES accounts,
+    former_sha256 bytea NOT NULL DEFAULT '',
+    former_sealed bytea NOT NULL DEFAULT '',
+    former_until_ms bigint NOT NULL DEFAULT 0,
+    modified_ms bigint NOT NULL DEFAULT 0,
+    deleted_ms bigint NOT NULL DEFAULT 0
 );
+CREATE INDEX accounts_main ON accounts (main_id);
 
 CREATE TABLE applications (
     application_id text PRIMARY KEY,

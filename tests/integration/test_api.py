@@ -454,7 +454,7 @@ async def test_an_edit_by_another_process_rules_here_too(database: Database) -> 
                     await asyncio.sleep(0.02)
             pool = (await api.send("GET", f"Powerpack/{stack.powerpack_id}/")).body["number_pool"]
             assert (await api.send("POST", f"{pool}Number/12065550100/")).status == 200
-            await stack.catalog.enable_account(stack.account_id, False)
+            await stack.catalog.update_account(stack.account_id, enabled=False, now_ms=stack.clock.now_ms())
             async with asyncio.timeout(5):
                 while (await api.send("GET", "")).status != 401:
                     await asyncio.sleep(0.02)

@@ -24,6 +24,7 @@ from plivo.utils.signature_v3 import validate_v3_signature
 from gateway.callbacks import Callbacks
 from gateway.guard import CallbackUrl, GuardedClient, GuardPolicy, Reply, check_url, networks
 from gateway.settings import CallbackSettings
+from gateway.signatures import Tokens
 from tests.fakes.callbacks import ACCOUNT, START_MS, TOKEN, FakeOutbox, HandClock, row
 from tests.fakes.forbidden_urls import forbidden_urls
 from tests.fakes.gateway_floor import Tally
@@ -166,7 +167,7 @@ async def telling(policy: GuardPolicy = DEMO) -> AsyncIterator[tuple[Callbacks, 
             settings=CallbackSettings(in_flight_max=8, endpoint_in_flight_max=4),
             policy=policy,
             clock=clock,
-            token_of={ACCOUNT: TOKEN}.get,
+            tokens_of={ACCOUNT: Tokens((TOKEN,), (TOKEN,))}.get,
             nonce=lambda: "05429567804466091622",
             counts=Tally(),
         )

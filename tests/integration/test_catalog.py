@@ -107,10 +107,11 @@ async def test_accounts_may_share_a_name_and_never_an_id_or_a_token(catalog: Cat
 
 async def test_an_account_is_shut_out_and_let_in(catalog: Catalog, account: AccountRow) -> None:
     for enabled in (False, True):
-        await catalog.enable_account(account.account_id, enabled)
-        assert await catalog.find_account(account.account_id) == replace(account, enabled=enabled)
+        await catalog.update_account(account.account_id, enabled=enabled, now_ms=NOW_MS + 1)
+        changed = replace(account, enabled=enabled, modified_ms=NOW_MS + 1)
+        assert await catalog.find_account(account.account_id) == changed
     with pytest.raises(NotFound):
-        await catalog.enable_account(AccountId("MA"), True)
+        await catalog.update_account(AccountId("MA"), enabled=True, now_ms=NOW_MS)
 
 
 async def test_a_powerpack_comes_back_with_every_setting(catalog: Catalog, account: AccountRow) -> None:
@@ -385,7 +386,7 @@ async def test_each_edit_is_heard_of_in_order(catalog: Catalog, account: Account
     me = account.account_id
     async with listening(catalog) as take:
         assert await take(1) == [ALL]
-        await catalog.enable_account(me, False)
+        await catalog.update_account(me, enabled=False, now_ms=NOW_MS)
         assert await take(1) == [Change("account", me, me)]
         await catalog.insert_powerpack(pack(account))
         await catalog.insert_numbers([number(account, 100, PACK), number(account, 101)])
@@ -431,7 +432,7 @@ async def test_an_edit_that_failed_is_not_heard_of(catalog: Catalog, account: Ac
         await take(1)
         with pytest.raises(NameTaken):
             await catalog.insert_powerpack(pack(account, OTHER_PACK))
-        await catalog.enable_account(account.account_id, True)
+        await catalog.update_account(account.account_id, enabled=True, now_ms=NOW_MS)
         assert await take(1) == [Change("account", account.account_id, account.account_id)]
 
 
@@ -448,5 +449,5 @@ async def test_after_its_session_was_ended_the_listener_comes_back_and_says_ever
                 )
             assert ended == 1
         assert await take(1) == [ALL]
-        await catalog.enable_account(account.account_id, True)
+        await catalog.update_account(account.account_id, enabled=True, now_ms=NOW_MS)
         assert await take(1) == [Change("account", account.account_id, account.account_id)]

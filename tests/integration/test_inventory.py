@@ -1,14 +1,13 @@
-"""What an administrator does by command, against a real database: accounts, numbers, and what is refused."""
+"""What an administrator does by command, against a real database: numbers, and what is refused."""
 
 from __future__ import annotations
 
-import re
 import secrets
 from pathlib import Path
 
 import pytest
 
-from gateway.inventory import Refused, Wanted, add_number, create_account, resolve
+from gateway.inventory import Refused, Wanted, add_number, resolve
 from gateway.settings import CarrierSettings, Settings, StorageSettings
 from gateway.stores import Stores
 from resolver.model import CarrierName, NumberType, PoolId, PowerpackId, PowerpackRow
@@ -37,22 +36,8 @@ async def refusal_of(stores: Stores, settings: Settings, wanted: Wanted) -> str:
     return str(raised.value)
 
 
-async def test_an_account_gets_credentials_of_plivos_shape(stores: Stores) -> None:
-    row = await create_account(stores, "Example Inc.", now_ms=1)
-    assert re.fullmatch(r"MA[A-Z0-9]{18}", row.account_id)
-    assert len(row.token) >= 40
-    (stored,) = (await stores.catalog.load_all()).accounts
-    assert (stored.name, stored.token) == ("Example Inc.", row.token)
-
-
-@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 129])
-async def test_a_name_nobody_could_read_is_refused(stores: Stores, name: str) -> None:
-    with pytest.raises(Refused, match="printable"):
-        await create_account(stores, name, now_ms=1)
-
-
 async def test_a_number_is_stored_as_it_was_described(stores: Stores, settings: Settings) -> None:
-    account = await create_account(stores, "Example Inc.", now_ms=1)
+    account = await stores.catalog.create_account("Example Inc.", now_ms=1)
     await add_number(stores, settings, WANTED._replace(number="+1 (415) 555-0100", campaign="approved"))
     (row,) = (await stores.catalog.load_all()).numbers
     assert (row.number, row.type, row.country, row.carrier) == ("+14155550100", NumberType.LONG_CODE, "US", EAST)
@@ -73,19 +58,19 @@ async def test_a_number_is_stored_as_it_was_described(stores: Stores, settings: 
 async def test_the_country_follows_from_the_number(
     stores: Stores, settings: Settings, number: str, kind: NumberType, country: str
 ) -> None:
-    await create_account(stores, "Example Inc.", now_ms=1)
+    await stores.catalog.create_account("Example Inc.", now_ms=1)
     row = await add_number(stores, settings, WANTED._replace(number=number, type=kind, verified=True))
     assert (row.number, row.country, row.verified) == (number, country, True)
 
 
 async def test_a_short_codes_country_is_what_was_said(stores: Stores, settings: Settings) -> None:
-    await create_account(stores, "Example Inc.", now_ms=1)
+    await stores.catalog.create_account("Example Inc.", now_ms=1)
     wanted = WANTED._replace(number="55502", type=NumberType.SHORT_CODE, country="CA")
     assert (await add_number(stores, settings, wanted)).country == "CA"
 
 
 async def test_a_number_joins_a_powerpack_at_once_if_told_so(stores: Stores, settings: Settings) -> None:
-    account = await create_account(stores, "Example Inc.", now_ms=1)
+    account = await stores.catalog.create_account("Example Inc.", now_ms=1)
     await stores.catalog.insert_powerpack(PowerpackRow(POWERPACK, account.account_id, PoolId(POWERPACK), "pack"))
     await add_number(stores, settings, WANTED._replace(powerpack_id=POWERPACK))
     (row,) = (await stores.catalog.load_all()).numbers
@@ -111,7 +96,7 @@ async def test_a_number_joins_a_powerpack_at_once_if_told_so(stores: Stores, set
 async def test_what_cannot_be_right_is_refused_with_the_reason(
     stores: Stores, settings: Settings, change: dict[str, str], said: str
 ) -> None:
-    await create_account(stores, "Example Inc.", now_ms=1)
+    await stores.catalog.create_account("Example Inc.", now_ms=1)
     assert said in await refusal_of(stores, settings, WANTED._replace(**change))  # type: ignore[arg-type]
     assert not (await stores.catalog.load_all()).numbers
 
@@ -121,22 +106,22 @@ async def test_without_an_account_it_says_how_to_make_one(stores: Stores, settin
 
 
 async def test_with_two_accounts_it_asks_which(stores: Stores, settings: Settings) -> None:
-    await create_account(stores, "One", now_ms=1)
-    other = await create_account(stores, "Other", now_ms=1)
+    await stores.catalog.create_account("One", now_ms=1)
+    other = await stores.catalog.create_account("Other", now_ms=1)
     assert "say which: --account" in await refusal_of(stores, settings, WANTED)
     row = await add_number(stores, settings, WANTED._replace(account_id=other.account_id))
     assert row.account_id == other.account_id
 
 
 async def test_a_number_that_is_known_is_not_added_again(stores: Stores, settings: Settings) -> None:
-    await create_account(stores, "Example Inc.", now_ms=1)
+    await stores.catalog.create_account("Example Inc.", now_ms=1)
     await add_number(stores, settings, WANTED)
     with pytest.raises(NumberTaken):
         await add_number(stores, settings, WANTED)
 
 
 async def test_asking_for_a_decision_without_a_gateway_says_so(stores: Stores, settings: Settings) -> None:
-    account = await create_account(stores, "Example Inc.", now_ms=1)
+    account = await stores.catalog.create_account("Example Inc.", now_ms=1)
     await stores.catalog.insert_powerpack(PowerpackRow(POWERPACK, account.account_id, PoolId(POWERPACK), "pack"))
     with pytest.raises(Refused, match=r"no gateway answers at http://127\.0\.0\.1:9 "):
         await resolve(stores, settings, "http://127.0.0.1:9", "+14155550123", None, "Hello")

@@ -16,6 +16,7 @@ from gateway.facts import Facts
 from gateway.guard import GuardPolicy, Reply
 from gateway.inbound import Reports, Taken
 from gateway.settings import CallbackSettings
+from gateway.signatures import Tokens
 from resolver.model import CarrierName, Message, MessageId, Tier
 from storage.database import Database
 from storage.history import request_of
@@ -48,7 +49,7 @@ class Gateway:
             settings=CallbackSettings(in_flight_max=8, endpoint_in_flight_max=4),
             policy=GuardPolicy(),
             clock=self.clock,
-            token_of={ACCOUNT: "a-token"}.get,
+            tokens_of={ACCOUNT: Tokens(("a-token",), ("a-token",))}.get,
             nonce=lambda: "1" * 20,
             counts=Tally(),
         )

@@ -16,6 +16,7 @@ from gateway.callbacks import Callbacks
 from gateway.endpoints import Endpoints
 from gateway.guard import GuardPolicy, Reply
 from gateway.settings import CallbackSettings
+from gateway.signatures import Tokens
 from resolver.model import AccountId
 from storage.records import CallbackRow, CallbackState
 from tests.fakes.callbacks import ACCOUNT, START_MS, TOKEN, FakeOutbox, FakeSender, HandClock, Sent, row
@@ -57,7 +58,7 @@ class World:
             settings=SETTINGS,
             policy=GuardPolicy(),
             clock=self.clock,
-            token_of={ACCOUNT: TOKEN}.get,
+            tokens_of={ACCOUNT: Tokens((TOKEN,), (TOKEN,))}.get,
             nonce=lambda: f"{next(self._nonces):020d}",
             counts=self.counts,
             held_max=self.held_max,

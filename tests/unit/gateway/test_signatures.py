@@ -147,7 +147,7 @@ def test_of_a_name_in_the_query_and_in_the_parameters_of_a_get_the_sdk_takes_the
 
 # --- The headers ------------------------------------------------------------------------------------------------------
 
-TOKENS = Tokens(account=TOKEN, main="main_token")
+TOKENS = Tokens(account=(TOKEN,), main=("main_token",))
 
 
 def test_the_six_headers_name_both_families_and_both_tokens() -> None:
@@ -199,3 +199,14 @@ def test_a_nonce_has_twenty_digits_whatever_the_source_gives() -> None:
 
 def test_tokens_are_not_shown() -> None:
     assert TOKEN not in repr(TOKENS)
+
+
+def test_while_two_tokens_are_good_v3_is_signed_with_both_and_v2_with_the_new_one() -> None:
+    tokens = Tokens(account=("new", "former"), main=("main_token",))
+    headers = signature_headers("POST", "https://example.com/sms/", NONCE, tokens, INBOUND)
+    for token in tokens.account:
+        assert validate_v3_signature(
+            "POST", "https://example.com/sms/", NONCE, token, headers["X-Plivo-Signature-V3"], dict(INBOUND)
+        )
+    assert headers["X-Plivo-Signature-V2"] == sign_v2("https://example.com/sms/", NONCE, "new")
+    assert "," not in headers["X-Plivo-Signature-Ma-V3"]

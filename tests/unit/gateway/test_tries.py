@@ -100,7 +100,7 @@ def rendered(url: str, params: dict[str, str], *, method: str = "POST", now_ms: 
     made = row(5, url=url, method=method, sequence=3)
     checked = check_url(url)
     assert isinstance(checked, CallbackUrl)
-    return render(made, checked, list(params.items()), tokens=Tokens(TOKEN, TOKEN), nonce=NONCE, now_ms=now_ms)
+    return render(made, checked, list(params.items()), tokens=Tokens((TOKEN,), (TOKEN,)), nonce=NONCE, now_ms=now_ms)
 
 
 PARAMS = {"MessageUUID": "5b40a428", "Status": "sent", "Text": "Grüße & 100 % + ☃", "ErrorCode": ""}

@@ -127,6 +127,29 @@ async def test_a_token_that_was_changed_is_refused_from_the_next_request_on() ->
         assert (await api.get("", authorization=basic(token="another"))).status == 401
 
 
+async def test_two_thousand_wrong_tokens_hear_the_same_later_and_later_and_the_right_one_gets_in_at_once() -> None:
+    clock = HandClock()
+    made = Front(
+        Router([Route("GET", PATH, Access.ACCOUNT, echo)]), ACCOUNTS,
+        clock=clock, ids=SystemIds(), server=SMALL, limits=LimitsSettings(),
+    )  # fmt: skip
+    bodies = set()
+    async with serving(made) as api:
+        for place in range(2_000):
+            user = (ACCOUNT, "MA99999999999999999Z")[place % 2]
+            got = await api.get("", authorization=basic(user, f"guess {place}"))
+            bodies.add((got.status, got.body["code"], got.body["error"], got.headers["WWW-Authenticate"]))
+            if place % 100 == 0:
+                before_ms = clock.now
+                assert (await api.get("")).status == 200
+                assert clock.now == before_ms, "who knows the token never waits"
+        begun_ms = clock.now
+        await api.get("", authorization="")
+        assert clock.now == begun_ms, "who sends no token guesses nothing"
+    assert len(bodies) == 1
+    assert clock.now > 1_900 * 2_000
+
+
 async def test_another_accounts_path_is_as_absent_as_no_path() -> None:
     async with client() as api:
         foreign = await api.get(f"/v1/Account/{OTHER_ACCOUNT}/")
