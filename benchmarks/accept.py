@@ -29,7 +29,7 @@ from gateway.compiled import program
 from resolver.geography import AREA_CODES
 
 SINGLE_CONNECTIONS = 100
-HUNDRED_CONNECTIONS = 8
+HUNDRED_CONNECTIONS = 32
 
 
 def new_requests(target: Gateway, recipients: int) -> NewRequest:
