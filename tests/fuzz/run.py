@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import orjson
 
+from storage.messages import COUNT_MAX
 from tests.acceptance.conftest import Gateway
 from tests.fakes.api_floor import ApiFloor
 from tests.fuzz.client import Tally, fire_all
@@ -71,7 +72,10 @@ def judge(gateway: Gateway, tally: Tally, *, code: int, stored: int, grown_kib: 
             f"its log tells of failures: {log[-2_000:]}",
         ),
         (bool(re.search(r"415555[0-9]{4}|DROP TABLE|[^a-z]Hello", log)), f"its log tells of messages: {log[-2_000:]}"),
-        (stored < len(tally.accepted), f"{len(tally.accepted)} messages were accepted, {stored} are stored"),
+        (
+            stored < min(len(tally.accepted), COUNT_MAX),  # a list counts no further
+            f"{len(tally.accepted)} messages were accepted, {stored} are stored",
+        ),
         (grown_kib > RSS_GROWTH_KIB_MAX, f"it grew by {grown_kib} KiB"),
         (tally.statuses[202] < tally.shots / 200, "hardly anything was good: the generator is of no use"),
         (tally.statuses[400] < tally.shots / 20, "hardly anything was bad: the generator is of no use"),
