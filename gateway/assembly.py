@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from gateway.accounts import AccountEdits
 from gateway.api.account import Accounts
 from gateway.api.applications import ApplicationRoutes
 from gateway.api.around import Around
@@ -29,6 +30,7 @@ from gateway.api.router import Route, Router
 from gateway.api.routes import Resource, account_routes
 from gateway.api.sending import Sending
 from gateway.api.shapes_message import render_callback
+from gateway.api.subaccounts import SubaccountRoutes
 from gateway.applications import Applications
 from gateway.attempts import Attempts
 from gateway.bulks import Bulks
@@ -203,7 +205,7 @@ def make_routes(
                 ids=ids,
                 wait_ms_max=settings.server.stream_idle_ms,
             ),
-            messages=Messages(archive, resolver, facts, cancelling, clock=clock),
+            messages=Messages(archive, resolver, facts, cancelling, clock=clock, subaccounts_of=pools.subaccounts_of),
             powerpacks=Powerpacks(pools, clock=clock, ids=ids),
             numbers=NumberPool(pools),
             resolve=Resolve(
@@ -223,6 +225,7 @@ def make_resources(base: Surroundings, stores: Stores, pools: Pools) -> list[Res
             applications, guard_policy(base.settings.callbacks), clock=base.clock, random_below=secrets.randbelow
         ),
         NumberRoutes(pools, Numbers(stores.catalog, pools)),
+        SubaccountRoutes(AccountEdits(stores.catalog, pools.follow), pools.subaccounts_of, clock=base.clock),
     ]
 
 

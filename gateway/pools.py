@@ -133,6 +133,11 @@ class Pools:
         for carrier in rows.carriers:
             self._follow_carrier(carrier)
 
+    def subaccounts_of(self, account_id: AccountId) -> list[AccountRow]:
+        """An account's subaccounts, oldest first; costs a look at every account."""
+        rows = (row for row in self.accounts.values() if row.main_id == account_id and not row.deleted_ms)
+        return sorted(rows, key=lambda row: (row.created_ms, row.account_id))
+
     # -- edits by the API -----------------------------------------------------------------------------------------
 
     def find_application(self, account_id: AccountId, application_id: str) -> ApplicationRow | None:

@@ -72,10 +72,12 @@ class MessageArchive:
 
     # -- an account's -------------------------------------------------------------------------------------------------
 
-    async def find(self, account_id: AccountId, message_id: MessageId) -> StoredMessage | None:
-        """One message with its facts in order; None where the account has none of this id."""
+    async def find(
+        self, account_id: AccountId, message_id: MessageId, *, also: Sequence[AccountId] = ()
+    ) -> StoredMessage | None:
+        """One message with its facts in order; None where neither the account nor those of `also` have it."""
         async with self._database.side() as connection:
-            record = await connection.fetchrow(QUERIES["find_message"], account_id, message_id)
+            record = await connection.fetchrow(QUERIES["find_message"], [account_id, *also], message_id)
             if record is None:
                 return None
             return (await _complete(connection, [message_row_of(record)]))[0]

@@ -168,6 +168,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.report_stream
     gateway.api.reports
     gateway.api.account
+    gateway.api.subaccounts
     gateway.api.around
     gateway.api.document
     gateway.api.routes

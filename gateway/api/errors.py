@@ -23,6 +23,7 @@ class Kind(NamedTuple):
 ERRORS: Final[Mapping[str, Kind]] = {
     # access and routes
     "unauthenticated": Kind(401, "authentication credentials were not provided"),
+    "main_account_only": Kind(403, "a subaccount has no subaccounts"),
     "not_found": Kind(404, "not found"),
     "method_not_allowed": Kind(405, "method not allowed"),
     # the request as HTTP

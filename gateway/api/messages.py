@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from gateway.api.arguments import read_own
 from gateway.api.bodies import read_text
 from gateway.api.call import Call, Reply
-from gateway.api.errors import api_error, missing
+from gateway.api.errors import api_error, invalid, missing
 from gateway.api.pages import paged, read_page
 from gateway.api.shapes_stored import read_filters, read_message_id, render_message, render_timeline
 from gateway.cancelling import Cancelling
@@ -15,6 +16,7 @@ from gateway.clock import Clock
 from gateway.facts import Facts
 from resolver.core import Resolver
 from resolver.model import AccountId, Message, MessageId, Phase, PowerpackId
+from storage.catalog import AccountRow
 from storage.history import StoredMessage
 from storage.messages import MessageFilters, MessagePage
 from storage.records import Entry, FactKind, JournalUnavailable, Settled
@@ -26,7 +28,9 @@ CANCEL_MS_MAX: Final = 20_000
 class Archive(Protocol):
     """What is needed of `storage.messages.MessageArchive`."""
 
-    async def find(self, account_id: AccountId, message_id: MessageId) -> StoredMessage | None: ...
+    async def find(
+        self, account_id: AccountId, message_id: MessageId, *, also: Sequence[AccountId] = ()
+    ) -> StoredMessage | None: ...
 
     async def list_page(
         self, account_id: AccountId, filters: MessageFilters, *, limit: int, offset: int
@@ -37,8 +41,16 @@ class Messages:
     """/v1/Account/{auth_id}/Message/ and one of them; sending is in sending.py."""
 
     def __init__(
-        self, archive: Archive, resolver: Resolver, facts: Facts, cancelling: Cancelling, *, clock: Clock
+        self,
+        archive: Archive,
+        resolver: Resolver,
+        facts: Facts,
+        cancelling: Cancelling,
+        *,
+        clock: Clock,
+        subaccounts_of: Callable[[AccountId], Sequence[AccountRow]] = lambda _: (),
     ) -> None:
+        self._subaccounts_of = subaccounts_of  # whose messages an account may read
         self._archive = archive
         self._cancelling = cancelling
         self._resolver = resolver
@@ -46,18 +58,21 @@ class Messages:
         self._clock = clock
 
     async def get(self, call: Call) -> Reply:
-        return call.json(render_message(await self._find(call)))
+        return call.json(render_message(await self._find(call, self._seen_by(call))))
 
     async def timeline(self, call: Call) -> Reply:
-        stored = await self._find(call)
+        stored = await self._find(call, self._seen_by(call))
         return call.json({"message_uuid": stored.row.message_id, "facts": render_timeline(stored)})
 
     async def list(self, call: Call) -> Reply:
         query = call.query()
         page, filters = read_page(query), read_filters(query)
+        owner = AccountId(query.get("subaccount") or call.account_id)
+        if owner != call.account_id and owner not in self._seen_by(call):
+            raise invalid("subaccount", "is none of the account's")
         found = MessagePage([], 0)
         if filters is not None:
-            found = await self._archive.list_page(call.account_id, filters, limit=page.limit, offset=page.offset)
+            found = await self._archive.list_page(owner, filters, limit=page.limit, offset=page.offset)
         path = f"/v1/Account/{call.account_id}/Message/"
         objects = [render_message(each) for each in found.messages]
         return call.json(paged(path, query, page, total=found.total, objects=objects))
@@ -105,9 +120,13 @@ class Messages:
         done = await self._cancelling.cancel(matches, ms_max=CANCEL_MS_MAX)
         return call.json({"message": "cancelled", **done._asdict()})
 
-    async def _find(self, call: Call) -> StoredMessage:
+    def _seen_by(self, call: Call) -> Sequence[AccountId]:
+        """The subaccounts whose messages the caller may read; to cancel one takes the subaccount itself."""
+        return [row.account_id for row in self._subaccounts_of(call.account_id)]
+
+    async def _find(self, call: Call, also: Sequence[AccountId] = ()) -> StoredMessage:
         message_id = read_message_id(call.params[1])
-        stored = await self._archive.find(call.account_id, message_id) if message_id is not None else None
+        stored = await self._archive.find(call.account_id, message_id, also=also) if message_id is not None else None
         if stored is None:
             raise api_error("not_found")
         return stored

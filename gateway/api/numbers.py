@@ -15,7 +15,7 @@ from gateway.edits import EditRefused
 from gateway.listings import page, total
 from gateway.numbers import Numbers
 from gateway.pools import Pools
-from resolver.model import E164, NumberRow, NumberType
+from resolver.model import E164, AccountId, NumberRow, NumberType
 
 NUMBERS_MAX: Final = 100
 
@@ -40,9 +40,8 @@ class NumberRoutes:
         query = call.query()
         where = read_page(query)
         prefixes = read_number_filter(query)
-        if query.get("subaccount"):
-            raise invalid("subaccount", "is none of the account's")
-        spans = self._pools.lists.of_account(call.account_id, query.get("alias") or "").pick(prefixes)
+        owner = self._subaccount(call, query.get("subaccount")) or call.account_id
+        spans = self._pools.lists.of_account(owner, query.get("alias") or "").pick(prefixes)
         found = page(spans, offset=where.offset, limit=where.limit)
         objects = [self._shown(call, self._pools.numbers[number]) for number in found]
         path = f"/v1/Account/{call.account_id}/Number/"
@@ -76,13 +75,22 @@ class NumberRoutes:
         alias, application_id = _read_alias(values), _read_application_id(values)
         if (read_text(values, "cnam_lookup") or "disabled").lower() != "disabled":
             raise invalid("cnam_lookup", "can be disabled only: there are no calls")
-        if read_text(values, "subaccount"):
-            raise invalid("subaccount", "is none of the account's")
+        to = self._subaccount(call, read_text(values, "subaccount"))
         try:
             await self._numbers.label(call.account_id, number.number, alias=alias, application_id=application_id)
+            if to is not None:
+                await self._numbers.give(call.account_id, number.number, to=to)
         except EditRefused as refused:
             raise refusal_of(refused) from refused
         return call.json({"message": "changed"}, 202)
+
+    def _subaccount(self, call: Call, name: str | None) -> AccountId | None:
+        """The subaccount that is named, if one is. Raises ApiError when it is none of the caller's."""
+        if not name:
+            return None
+        if all(row.account_id != name for row in self._pools.subaccounts_of(call.account_id)):
+            raise invalid("subaccount", "is none of the account's")
+        return AccountId(name)
 
     async def give_up(self, call: Call) -> Reply:
         """Never a short code: an account cannot get it back, and it costs as much as a car."""

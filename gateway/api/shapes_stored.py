@@ -40,7 +40,7 @@ STATES_OF_OTHERS: Final = frozenset({"received", "read", "rejected"})
 """States Plivo can filter by that no message of ours has: inbound, WhatsApp, old documentation."""
 
 NOT_FILTERED: Final = (
-    "subaccount", "tendlc_campaign_id", "tendlc_registration_status", "destination_country_iso2", "conversation_id",
+    "tendlc_campaign_id", "tendlc_registration_status", "destination_country_iso2", "conversation_id",
     "conversation_origin",
 )  # fmt: skip
 """Filters of Plivo's that we cannot apply yet: an answer without them would be wrong, so they are refused."""

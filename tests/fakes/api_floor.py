@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 
+from gateway.accounts import AccountEdits
 from gateway.api.account import Accounts
 from gateway.api.applications import ApplicationRoutes
 from gateway.api.bulk import Bulk
@@ -20,6 +21,7 @@ from gateway.api.resolve import Resolve
 from gateway.api.router import Router
 from gateway.api.routes import account_routes
 from gateway.api.sending import Sending
+from gateway.api.subaccounts import SubaccountRoutes
 from gateway.applications import Applications
 from gateway.bulks import Bulks
 from gateway.cancelling import Cancelling
@@ -56,9 +58,11 @@ class MemoryArchive:
             for row in entry.messages
         ]
 
-    async def find(self, account_id: AccountId, message_id: MessageId) -> StoredMessage | None:
+    async def find(
+        self, account_id: AccountId, message_id: MessageId, *, also: Sequence[AccountId] = ()
+    ) -> StoredMessage | None:
         found = [each for each in self.stored() if each.row.message_id == message_id]
-        return found[0] if found and found[0].row.account_id == account_id else None
+        return found[0] if found and found[0].row.account_id in (account_id, *also) else None
 
     async def list_page(
         self, account_id: AccountId, filters: MessageFilters, *, limit: int, offset: int
@@ -114,6 +118,7 @@ class ApiFloor(AcceptFloor):
             messages=Messages(
                 self.archive, self.resolver, self.facts,
                 Cancelling(self.resolver, self.facts, clock=self.clock), clock=self.clock,
+                subaccounts_of=self.pools.subaccounts_of,
             ),
             powerpacks=Powerpacks(self.pools, clock=self.clock, ids=self.ids),
             numbers=NumberPool(self.pools),
@@ -124,6 +129,9 @@ class ApiFloor(AcceptFloor):
             accounts=Accounts(self.pools.accounts),
             resources=[
                 NumberRoutes(self.pools, Numbers(self.catalog, self.pools)),
+                SubaccountRoutes(
+                    AccountEdits(self.catalog, self.pools.follow), self.pools.subaccounts_of, clock=self.clock
+                ),
             ApplicationRoutes(
                 Applications(self.catalog, self.pools), GuardPolicy(), clock=self.clock,
                 random_below=lambda most: next(self._application_numbers) % most,

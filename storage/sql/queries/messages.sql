@@ -1,10 +1,10 @@
 -- What is read of messages. An account's own questions name the account in every statement.
 
 -- name: find_message
--- One message of one account.
+-- One message of one of these accounts.
 SELECT message_id, request_id, account_id, powerpack_id, recipient, number, tier, rules, binding_window, segments,
     service, priority, reference, line, accepted_ms, expires_ms, forecast_ms, refusal
-FROM messages WHERE account_id = $1 AND message_id = $2;
+FROM messages WHERE account_id = ANY ($1::text[]) AND message_id = $2;
 
 -- name: messages_by_id
 -- Messages by id, whosever they are: for what carriers report.

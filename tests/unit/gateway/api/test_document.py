@@ -201,9 +201,12 @@ BARE_APPLICATION = ApplicationRow("1", AccountId("MA"), "")
 APPLICATION = read_by(lambda values: read_application(values, BARE_APPLICATION, str)) | {"subaccount"}
 NUMBERS = f"{ACCOUNT}Number/"
 REFUSED = set(NOT_FILTERED)
+SUBACCOUNTS = f"{ACCOUNT}Subaccount/"
 
 QUERIES: dict[Operation, set[str]] = {
-    ("GET", MESSAGES): read_by(read_page, read_filters) - REFUSED,
+    ("GET", MESSAGES): read_by(read_page, read_filters) - REFUSED | {"subaccount"},
+    ("GET", SUBACCOUNTS): read_by(read_page),
+    ("DELETE", f"{SUBACCOUNTS}{{subauth_id}}/"): {"cascade"},
     ("GET", POWERPACKS): read_by(read_page),
     ("GET", APPLICATIONS): read_by(read_page) | {"app_name", "subaccount"},
     ("DELETE", f"{APPLICATIONS}{{app_id}}/"): {"cascade"},
@@ -231,6 +234,9 @@ BODIES: dict[Operation, set[str]] = {
     ("POST", APPLICATIONS): APPLICATION,
     ("POST", f"{APPLICATIONS}{{app_id}}/"): APPLICATION,
     ("DELETE", f"{APPLICATIONS}{{app_id}}/"): {"cascade"},
+    ("POST", SUBACCOUNTS): {"name", "enabled"},
+    ("POST", f"{SUBACCOUNTS}{{subauth_id}}/"): {"name", "enabled"},
+    ("DELETE", f"{SUBACCOUNTS}{{subauth_id}}/"): {"cascade"},
     ("POST", NUMBERS): {"numbers", "app_id"},
     ("POST", f"{NUMBERS}{{number}}/"): {"app_id", "alias", "subaccount", "cnam_lookup"},
     ("POST", f"{POWERPACK}Resolve/"): {*RESOLVE_KEYS, "messages"},

@@ -197,7 +197,6 @@ async def test_a_filter_nothing_can_match_gives_an_empty_list(query: str) -> Non
         ({"message_time__gt": "yesterday"}, "invalid_parameter"),
         ({"message_time": "2024-13-01 00:00"}, "invalid_parameter"),
         ({"destination_country_iso2": "US"}, "not_supported_yet"),
-        ({"subaccount": "SA1"}, "not_supported_yet"),
     ],
 )
 def test_a_filter_that_cannot_be_applied_is_refused(query: Mapping[str, str], code: str) -> None:

@@ -23,6 +23,7 @@ NAMES = {
     "bulk_id": "1",
     "media_id": "1",
     "app_id": "1",
+    "subauth_id": "SA00000000000000000A",
 }
 JUNK = (
     b"", b'""', b"{}", b"[]", b"null", b"{", b"\xff\xfe", b"\0", b'{"a":NaN}', b'{"name":"\\ud800"}',
