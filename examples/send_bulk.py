@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,15 @@ from typing import Any
 import aiohttp
 
 TRIES_MAX = 60
-RETRIED = {409, 503}  # the first try still runs; overloaded, starting, stopping, or nobody knows
+RETRIED = {408, 409, 429, 503}
+"""Too slow; the first try still runs; too many requests; overloaded, starting, stopping, or nobody knows."""
 
 
 async def send(session: aiohttp.ClientSession, file: Path, query: dict[str, str], key: str) -> dict[str, Any]:
     """Send the file until it was taken whole; the summary."""
     headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": key}
     for tries in range(1, TRIES_MAX + 1):
+        wait_s = random.uniform(0, min(30, 0.5 * 2**tries))  # full jitter: not all clients at once
         try:
             with file.open("rb") as lines:
                 async with session.post("Message/Bulk/", params=query, data=lines, headers=headers) as answer:
@@ -39,22 +42,31 @@ async def send(session: aiohttp.ClientSession, file: Path, query: dict[str, str]
             problem = f"{answer.status} {summary['code']}: {summary['error']}"
             if answer.status != 202 and (answer.status not in RETRIED or summary["code"] == "idempotency_key_reused"):
                 raise SystemExit(problem)
+            wait_s = float(answer.headers.get("Retry-After", wait_s))
         except (aiohttp.ClientError, OSError) as error:
             problem = repr(error)
         print(f"try {tries}: {problem}", file=sys.stderr)
-        await asyncio.sleep(min(tries, 10))
+        await asyncio.sleep(wait_s)
     raise SystemExit("given up; run it again, it will go on where it was")
+
+
+def key_of(file: Path, query: dict[str, str]) -> str:
+    """What names this file with this query, however long it is: it is read in pieces."""
+    with file.open("rb") as lines:
+        digest = hashlib.file_digest(lines, "sha256")
+    digest.update(repr(query).encode())
+    return digest.hexdigest()
 
 
 async def run(arguments: argparse.Namespace) -> None:
     demo = json.loads(arguments.demo_file.read_bytes())
     file: Path = arguments.file
     query = {"powerpack_uuid": demo["powerpack_uuid"]} | ({"text": arguments.text} if arguments.text else {})
-    key = hashlib.sha256(repr(query).encode() + file.read_bytes()).hexdigest()
+    key = key_of(file, query)
 
     session = aiohttp.ClientSession(
         f"{demo['base_url']}/v1/Account/{demo['auth_id']}/",
-        auth=aiohttp.BasicAuth(demo["auth_id"], demo["auth_token"]),
+        headers={"Authorization": aiohttp.encode_basic_auth(demo["auth_id"], demo["auth_token"])},
         timeout=aiohttp.ClientTimeout(total=None, sock_read=60),
     )
     async with session:
