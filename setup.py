@@ -21,7 +21,7 @@ from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from gateway.compiled import built, fingerprint, modules_in
+from gateway.compiled import built, fingerprint, modules_in, write_sizes
 
 # What is compiled. A module belongs here when messages spend their time in Python code of its own: it pays most where
 # modules call each other and for classes with many fields, least where libraries do the work. It does not belong here
@@ -160,7 +160,7 @@ class Compile(Command):
             print(f"Compiling failed, so Sendpool runs as plain Python, slower: {error}", file=sys.stderr)
 
     def _compile_into(self, folder: Path) -> None:
-        """The folder appears whole or not at all; those of other sources go."""
+        """The folder appears whole or not at all; this Python's of other sources go."""
         built().mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=built().parent) as work:
             build(self.distribution, f"{work}/lib", f"{work}/temp")
@@ -168,6 +168,7 @@ class Compile(Command):
                 raise RuntimeError("a source has changed meanwhile")
             shutil.rmtree(built())
             built().mkdir()
+            write_sizes(Path(work, "lib"))
             Path(work, "lib").rename(folder)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.compiled import fingerprint, modules_in, use_compiled
+from gateway.compiled import SIZES, built, find_damage, fingerprint, modules_in, use_compiled, write_sizes
 
 SUFFIX = EXTENSION_SUFFIXES[0]
 
@@ -24,10 +24,11 @@ def tree(tmp_path: Path) -> Path:
 
 
 def put_compiled(tree: Path) -> Path:
-    folder = tree / "build" / "compiled" / fingerprint(tree)
+    folder = built(tree) / fingerprint(tree)
     (folder / "resolver").mkdir(parents=True)
     (folder / "resolver" / f"example{SUFFIX}").touch()
-    (folder / f"group__mypyc{SUFFIX}").touch()
+    (folder / f"group{SUFFIX}").touch()  # its name is no library's: there is nothing in it to be loaded
+    write_sizes(folder)
     return folder
 
 
@@ -80,6 +81,30 @@ def test_what_is_no_source_changes_nothing(tree: Path) -> None:
     assert fingerprint(tree) == before
 
 
+@pytest.mark.parametrize("fault", ["cut short", "missing", "not noted", "not loadable"])
+def test_what_is_damaged_is_not_used_and_the_reason_is_told(tree: Path, fault: str) -> None:
+    folder = put_compiled(tree)
+    module = folder / "resolver" / f"example{SUFFIX}"
+    if fault == "cut short":
+        module.write_bytes(b"ELF")
+    elif fault == "missing":
+        module.unlink()
+    elif fault == "not noted":
+        (folder / SIZES).unlink()
+    else:
+        (folder / f"group__mypyc{SUFFIX}").write_bytes(b"no library of this machine")
+        write_sizes(folder)
+    before = sys.meta_path.copy()
+    assert find_damage(folder)
+    assert not use_compiled(tree)
+    assert sys.meta_path == before
+
+
+def test_another_pythons_build_lies_elsewhere(tree: Path) -> None:
+    assert built(tree).name in SUFFIX
+    assert built(tree).parent == tree / "build" / "compiled"
+
+
 def test_what_was_compiled_from_these_sources_is_found_before_them(tree: Path) -> None:
     folder = put_compiled(tree)
     assert use_compiled(tree)
@@ -88,7 +113,7 @@ def test_what_was_compiled_from_these_sources_is_found_before_them(tree: Path) -
     assert spec is not None
     assert isinstance(spec.loader, ExtensionFileLoader)
     assert spec.origin == str(folder / "resolver" / f"example{SUFFIX}")
-    assert finder.find_spec("group__mypyc", None) is not None
+    assert finder.find_spec("group", None) is not None
     assert finder.find_spec("storage.example", None) is None
 
 
@@ -102,4 +127,4 @@ def test_a_module_may_not_have_been_imported_before(tree: Path, monkeypatch: pyt
 def test_extensions_for_another_python_are_not_taken(tree: Path) -> None:
     folder = put_compiled(tree)
     (folder / "resolver" / "other.cpython-399-x86_64-linux-gnu.so").touch()
-    assert sorted(modules_in(folder)) == ["group__mypyc", "resolver.example"]
+    assert sorted(modules_in(folder)) == ["group", "resolver.example"]
