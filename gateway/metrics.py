@@ -18,7 +18,7 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     Metric,
 )
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import CollectorRegistry
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 NAME: Final = "gateway_"
@@ -109,8 +109,12 @@ class Gauge:
 F = TypeVar("F", Counter, Histogram, Gauge)
 
 
-class Metrics(Collector):
-    """All families of this process. Names are `gateway_<thing>_<unit>`; counters get `_total` by the exposition."""
+class Metrics:
+    """All families of this process. Names are `gateway_<thing>_<unit>`; counters get `_total` by the exposition.
+
+    No subclass of the library's `Collector`, which asks for no more than `collect` and `describe`: a wheel is compiled
+    where libraries are not installed, and of a class that is not known mypyc makes one that breaks.
+    """
 
     def __init__(self) -> None:
         self._families: dict[str, Counter | Histogram | Gauge] = {}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
 from pathlib import Path
 
 import pytest
 
-from gateway.compiled import SIZES, built, find_damage, fingerprint, modules_in, use_compiled, write_sizes
+from gateway.compiled import ROOT, SIZES, built, find_damage, fingerprint, modules_in, use_compiled, write_sizes
 
 SUFFIX = EXTENSION_SUFFIXES[0]
 
@@ -128,3 +130,25 @@ def test_extensions_for_another_python_are_not_taken(tree: Path) -> None:
     folder = put_compiled(tree)
     (folder / "resolver" / "other.cpython-399-x86_64-linux-gnu.so").touch()
     assert sorted(modules_in(folder)) == ["group", "resolver.example"]
+
+
+def test_no_compiled_class_is_made_of_a_librarys() -> None:
+    """A wheel is compiled where no library is installed, and a class of unknown parents breaks when it is used."""
+    listed = re.search(r'COMPILED = """(.*?)"""', (ROOT / "setup.py").read_text("utf-8"), re.DOTALL)
+    assert listed is not None
+    known = {*sys.stdlib_module_names, "gateway", "resolver", "storage"}
+    found = []
+    for name in listed[1].split():
+        tree = ast.parse((ROOT / name.replace(".", "/")).with_suffix(".py").read_text("utf-8"))
+        strange: set[str] = set()
+        for node in ast.walk(tree):
+            match node:
+                case ast.ImportFrom(module=str(module), names=names) if module.partition(".")[0] not in known:
+                    strange |= {each.asname or each.name for each in names}
+                case ast.Import(names=names):
+                    strange |= {each.asname or each.name for each in names if each.name.partition(".")[0] not in known}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                bases = {ast.unparse(base).partition(".")[0].partition("[")[0] for base in node.bases}
+                found += [f"{name}.{node.name}"] if bases & strange else []
+    assert not found
