@@ -14,13 +14,14 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 import structlog
 
 from gateway.api.around import Around, Readiness
-from gateway.assembly import Parts, Surroundings, assemble, guard_policy
+from gateway.assembly import Parts, Surroundings, assemble, guard_policy, make_admin_front
 from gateway.carriers.carrier import Carrier
 from gateway.carriers.kinds import find_shared, make_carrier
 from gateway.clock import SystemClock, SystemIds, seeded_chance
@@ -32,7 +33,7 @@ from gateway.logs import Sink
 from gateway.pressure import Pressure, measure_room
 from gateway.running import Exit, Stopping, Tasks, Watchdog, allow_files, stopped_after
 from gateway.settings import Settings, StorageSettings
-from gateway.stores import Stores, make_data_folder, open_stores
+from gateway.stores import Stores, admin_token, make_data_folder, open_stores
 from resolver.core import Resolver
 from resolver.model import CarrierName, Message
 from storage.catalog import CatalogRows
@@ -45,6 +46,7 @@ log = structlog.get_logger(__name__)
 FACTS_MS_MAX: Final = 3_000  # stopping: to store the last facts
 CALLBACKS_MS_MAX: Final = 2_000  # stopping: for endpoints to answer; the others are told again after the next start
 PART_MS_MAX: Final = 6_000  # stopping: any other part; the journal allows itself 5 s
+ADMIN_HOST: Final = "127.0.0.1"
 ORDERS_AGAIN_MS: Final = 1_000
 DAYS_EVERY_MS: Final = 3_600_000
 UNMATCHED_MS: Final = 24 * 3_600_000
@@ -105,6 +107,7 @@ class Gateway:
         )
         self.tasks = Tasks()
         self._parts: Parts | None = None
+        self._base: Surroundings | None = None
         self._is_accepting = self._is_sending = self._is_in_a_hurry = False
         self.is_started = False
 
@@ -134,7 +137,9 @@ class Gateway:
             log.warning("carriers share a secret", warning=shared)
         guard_policy(settings.callbacks)
         make_data_folder(settings.storage.data)
+        token = admin_token(settings) if settings.admin.enabled else ""
         bound = bind(settings.server)
+        admin = bind(replace(settings.server, host=ADMIN_HOST, port=settings.admin.port)) if token else None
         base_url = settings.server.public_url or address_of(bound)
         door = Door(settings.server, settings.limits, around=self._around, clock=self._clock, ids=self._ids)
         self._dials.watch_door(door)
@@ -148,11 +153,23 @@ class Gateway:
             await stack.enter_async_context(door.opened(parts.front))
             self._is_accepting = self.is_started = True
             self._say_ready(address_of(bound), demo)
+            if admin is not None:
+                await self._administer(stack, admin, token, stores, parts)
             code = await self._wait(stopping, stores, parts)
             self._is_accepting = False
             watchdog.start(settings.server.drain_ms_max)
         log.info("stopped", code=int(code))
         return code
+
+    async def _administer(
+        self, stack: AsyncExitStack, bound: socket.socket, token: str, stores: Stores, parts: Parts
+    ) -> None:
+        """Let the administrator's API answer until `stack` ends it."""
+        door = Door(self._settings.server, self._settings.limits, around=self._around, clock=self._clock, ids=self._ids)
+        assert self._base is not None, "parts come first"
+        await stack.enter_async_context(door.listening(bound))
+        await stack.enter_async_context(door.opened(make_admin_front(self._base, stores, parts.pools, token)))
+        self._announce(f"The administrator's API listens on {address_of(bound)}.")
 
     # -- starting -------------------------------------------------------------------------------------------------
 
@@ -178,7 +195,7 @@ class Gateway:
         links = {name: each.segments_per_s for name, each in settings.carriers.items()}
         recovered = await recover(stores.database, rows, resolver, now_ms=clock.now_ms(), links=links)
         clock.anchor(recovered.newest_ms)
-        base = Surroundings(
+        base = self._base = Surroundings(
             settings, clock, self._ids, seeded_chance(), self._dials, self._pressure, self._around, self.tasks.end
         )  # fmt: skip
         parts = self._parts = assemble(base, stores, resolver, carriers)

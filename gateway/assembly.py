@@ -13,6 +13,7 @@ from functools import partial
 
 from gateway.accounts import AccountEdits
 from gateway.api.account import Accounts
+from gateway.api.administration import Administration
 from gateway.api.applications import ApplicationRoutes
 from gateway.api.around import Around
 from gateway.api.bulk import Bulk
@@ -227,6 +228,17 @@ def make_resources(base: Surroundings, stores: Stores, pools: Pools) -> list[Res
         NumberRoutes(pools, Numbers(stores.catalog, pools)),
         SubaccountRoutes(AccountEdits(stores.catalog, pools.follow), pools.subaccounts_of, clock=base.clock),
     ]
+
+
+def make_admin_front(base: Surroundings, stores: Stores, pools: Pools, token: str) -> Front:
+    """Make who answers on the administrator's listener: no account is known there."""
+    settings, clock = base.settings, base.clock
+    edits = AccountEdits(stores.catalog, pools.follow)
+    administration = Administration(token, edits, pools, stores, settings, clock=clock)
+    return Front(
+        Router([*base.around.routes(), *administration.routes()]), {}, clock=clock, ids=base.ids,
+        server=settings.server, limits=settings.limits, on_broken_promise=base.on_broken_promise,
+    )  # fmt: skip
 
 
 def find_shortage(base: Surroundings, journal: Journal, resolver: Resolver, account_id: AccountId) -> str:

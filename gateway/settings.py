@@ -183,6 +183,17 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """The administrator's API, on a listener of its own; it listens on 127.0.0.1 only, whatever `host` is."""
+
+    enabled: bool = setting(False, "serve it; the commands do the same without it")
+    port: int = setting(8081, "its port; 0 takes a free one", least=0, most=65_535)
+    token: str = setting(
+        "", "what it asks for; empty: that of admin.token in the data folder, made at need", secret=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class CarrierSettings:
     """A carrier link: `[carriers.NAME]`. `options` are what its kind takes beyond these, checked by that kind."""
 
@@ -206,6 +217,7 @@ class Settings:
     callbacks: CallbackSettings = CallbackSettings()
     limits: LimitsSettings = LimitsSettings()
     log: LogSettings = LogSettings()
+    admin: AdminSettings = AdminSettings()
     carriers: Mapping[CarrierName, CarrierSettings] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -218,6 +230,7 @@ SECTIONS: Final[Mapping[str, type[Any]]] = {
     "callbacks": CallbackSettings,
     "limits": LimitsSettings,
     "log": LogSettings,
+    "admin": AdminSettings,
 }
 WITHOUT_PREFIX: Final = ("server", "storage")
 

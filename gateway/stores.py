@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.fields import BadSetting
-from gateway.settings import StorageSettings
+from gateway.settings import Settings, StorageSettings
 from storage.catalog import Catalog
 from storage.database import Database
 from storage.embedded import EmbeddedServer, embedded_server
@@ -17,6 +18,8 @@ from storage.queries import QUERIES
 from storage.sealing import Vault, load_or_make_key, parse_key
 
 KEY_FILE = "master.key"
+ADMIN_TOKEN_FILE = "admin.token"
+ADMIN_TOKEN_LENGTH_MIN = 32
 
 
 class Stores(NamedTuple):
@@ -67,6 +70,16 @@ def _master_key(settings: StorageSettings) -> bytes:
     if settings.master_key:
         return parse_key(settings.master_key)
     return load_or_make_key(Path(settings.key_file) if settings.key_file else settings.data / KEY_FILE)
+
+
+def admin_token(settings: Settings) -> str:
+    """The administrator's token: as set, or that of the file, made for its owner's eyes alone. Raises BadSetting."""
+    token = settings.admin.token
+    if not token:
+        return base64.b64encode(load_or_make_key(settings.storage.data / ADMIN_TOKEN_FILE)).decode()
+    if len(token) < ADMIN_TOKEN_LENGTH_MIN or not token.isascii() or not token.isprintable() or " " in token:
+        raise BadSetting(f"[admin] token is at least {ADMIN_TOKEN_LENGTH_MIN} visible ASCII characters")
+    return token
 
 
 async def find_owner(database: Database) -> tuple[str, int]:

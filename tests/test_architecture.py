@@ -169,6 +169,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.reports
     gateway.api.account
     gateway.api.subaccounts
+    gateway.api.administration
     gateway.api.around
     gateway.api.document
     gateway.api.routes
