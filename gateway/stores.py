@@ -15,10 +15,10 @@ from storage.catalog import Catalog
 from storage.database import Database
 from storage.embedded import EmbeddedServer, embedded_server
 from storage.queries import QUERIES
-from storage.sealing import Vault, load_or_make_key, parse_key
+from storage.sealing import Vault, WrongKey, load_or_make_key, parse_key
 
 KEY_FILE = "master.key"
-ADMIN_TOKEN_FILE = "admin.token"
+ADMIN_FILE = "admin.token"
 ADMIN_TOKEN_LENGTH_MIN = 32
 
 
@@ -75,8 +75,12 @@ def _master_key(settings: StorageSettings) -> bytes:
 def admin_token(settings: Settings) -> str:
     """The administrator's token: as set, or that of the file, made for its owner's eyes alone. Raises BadSetting."""
     token = settings.admin.token
+    path = settings.storage.data / ADMIN_FILE
     if not token:
-        return base64.b64encode(load_or_make_key(settings.storage.data / ADMIN_TOKEN_FILE)).decode()
+        try:
+            return base64.b64encode(load_or_make_key(path)).decode()
+        except WrongKey as error:
+            raise BadSetting(f"{path} holds no token that others cannot read: remove it, a new one is made") from error
     if len(token) < ADMIN_TOKEN_LENGTH_MIN or not token.isascii() or not token.isprintable() or " " in token:
         raise BadSetting(f"[admin] token is at least {ADMIN_TOKEN_LENGTH_MIN} visible ASCII characters")
     return token

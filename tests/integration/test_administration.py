@@ -20,7 +20,7 @@ from gateway.app import Gateway
 from gateway.fields import BadSetting
 from gateway.running import Stopping, Watchdog
 from gateway.settings import AdminSettings, Settings
-from gateway.stores import ADMIN_TOKEN_FILE, open_stores
+from gateway.stores import ADMIN_FILE, open_stores
 from resolver.model import CarrierName
 from tests.conftest import NOW_MS
 from tests.fakes.api_client import basic
@@ -61,7 +61,7 @@ async def administered(settings: Settings) -> AsyncIterator[Admin]:
         while not any("administrator" in line for line in said) and not running.done():
             await asyncio.sleep(0.01)
     api_url, admin_url = (re.findall(r"http://[0-9.]+:[0-9]+", line)[0] for line in (said[0], said[-1]))
-    token = (settings.storage.data / ADMIN_TOKEN_FILE).read_text().strip()
+    token = (settings.storage.data / ADMIN_FILE).read_text().strip()
     try:
         async with aiohttp.ClientSession() as session:
             yield Admin(gateway, api_url, admin_url, token, session)
@@ -74,7 +74,7 @@ async def test_only_its_own_token_opens_it_and_nobodys_else(settings: Settings) 
     async with open_stores(settings.storage) as stores:
         account = await stores.catalog.create_account("shop", now_ms=NOW_MS)
     async with administered(settings) as admin:
-        path = settings.storage.data / ADMIN_TOKEN_FILE
+        path = settings.storage.data / ADMIN_FILE
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         routes = Administration("x", None, None, None, settings, clock=None).routes()  # type: ignore[arg-type]
         assert len(routes) == 12
@@ -159,5 +159,17 @@ async def test_a_short_token_is_refused_before_anything_is_disturbed(settings: S
     short = replace(settings, admin=AdminSettings(enabled=True, port=0, token="short"))
     with pytest.raises(BadSetting, match="at least 32"):
         await Gateway(short, announce=lambda _: None, sink=None).run(
+            Stopping(end=lambda _: None), Watchdog(end=lambda _: None)
+        )
+
+
+async def test_a_token_that_others_can_read_is_not_used(settings: Settings) -> None:
+    open_to_all = replace(settings, admin=AdminSettings(enabled=True, port=0))
+    settings.storage.data.mkdir(parents=True)
+    path = settings.storage.data / ADMIN_FILE
+    path.write_text("AAAA")
+    path.chmod(0o644)
+    with pytest.raises(BadSetting, match="others cannot read"):
+        await Gateway(open_to_all, announce=lambda _: None, sink=None).run(
             Stopping(end=lambda _: None), Watchdog(end=lambda _: None)
         )
