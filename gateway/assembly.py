@@ -32,6 +32,7 @@ from gateway.api.routes import Resource, account_routes
 from gateway.api.sending import Sending
 from gateway.api.shapes_message import render_callback
 from gateway.api.subaccounts import SubaccountRoutes
+from gateway.api.windows import Windows
 from gateway.applications import Applications
 from gateway.attempts import Attempts
 from gateway.bulks import Bulks
@@ -213,12 +214,12 @@ def make_routes(
                 resolver, pools, clock=clock, chance=chance, allowed_countries=countries, find_operator=no_operator
             ),
             accounts=Accounts(pools.accounts),
-            resources=make_resources(base, stores, pools),
+            resources=make_resources(base, stores, resolver, pools),
         ),
     ]
 
 
-def make_resources(base: Surroundings, stores: Stores, pools: Pools) -> list[Resource]:
+def make_resources(base: Surroundings, stores: Stores, resolver: Resolver, pools: Pools) -> list[Resource]:
     """Make what else an account has routes for."""
     applications = Applications(stores.catalog, pools)
     return [
@@ -227,6 +228,7 @@ def make_resources(base: Surroundings, stores: Stores, pools: Pools) -> list[Res
         ),
         NumberRoutes(pools, Numbers(stores.catalog, pools)),
         SubaccountRoutes(AccountEdits(stores.catalog, pools.follow), pools.subaccounts_of, clock=base.clock),
+        Windows(resolver, pools, clock=base.clock),
     ]
 
 

@@ -38,6 +38,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     resolver.expiries
     resolver.registry
     resolver.orphans
+    resolver.standings
     resolver.memory
     resolver.rebinding
     resolver.core
@@ -162,6 +163,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.powerpacks
     gateway.api.applications
     gateway.api.numberpool
+    gateway.api.windows
     gateway.api.numbers
     gateway.api.resolve
     gateway.api.replays

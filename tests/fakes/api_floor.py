@@ -22,6 +22,7 @@ from gateway.api.router import Router
 from gateway.api.routes import account_routes
 from gateway.api.sending import Sending
 from gateway.api.subaccounts import SubaccountRoutes
+from gateway.api.windows import Windows
 from gateway.applications import Applications
 from gateway.bulks import Bulks
 from gateway.cancelling import Cancelling
@@ -132,6 +133,7 @@ class ApiFloor(AcceptFloor):
                 SubaccountRoutes(
                     AccountEdits(self.catalog, self.pools.follow), self.pools.subaccounts_of, clock=self.clock
                 ),
+                Windows(self.resolver, self.pools, clock=self.clock),
             ApplicationRoutes(
                 Applications(self.catalog, self.pools), GuardPolicy(), clock=self.clock,
                 random_below=lambda most: next(self._application_numbers) % most,

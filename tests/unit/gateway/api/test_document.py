@@ -26,6 +26,7 @@ from gateway.api.shapes_message import RESOLVE_KEYS
 from gateway.api.shapes_number import UNBUILT_FILTERS, read_number_filter
 from gateway.api.shapes_powerpack import read_settings
 from gateway.api.shapes_stored import NOT_FILTERED, read_filters
+from gateway.api.windows import KEYS as WINDOWS_KEYS
 from gateway.carriers.carrier import Report
 from gateway.clock import SystemClock, SystemIds
 from gateway.inbound import Taken
@@ -214,6 +215,7 @@ QUERIES: dict[Operation, set[str]] = {
     ("POST", f"{MESSAGES}Bulk/"): {*KEYS, ANSWERS, *IGNORED} - NOT_BUILT,
     ("DELETE", MESSAGES): {"powerpack_uuid", "reference"},
     ("DELETE", POWERPACK): {"unrent_numbers"},
+    ("GET", f"{POWERPACK}Windows/"): set(WINDOWS_KEYS),
     ("DELETE", f"{POOL}Number/{{number}}/"): {"unrent"},
     ("DELETE", f"{POOL}Tollfree/{{number}}/"): {"unrent"},
     ("POST", "/carriers/{carrier}/reports"): {"answers"},
