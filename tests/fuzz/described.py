@@ -36,6 +36,7 @@ TOLL_FREE: Final = [f"18{place}5550100" for place in ("00", "33", "44", "55", "6
 SHORT_CODES: Final = ["22555", "55501", "55502"]
 """Of the demo's account; one of each is put into its powerpack."""
 RECIPIENTS: Final = [f"+1415555{last:04d}" for last in range(150, 190)]
+NUMBERS: Final = "/v1/Account/{auth_id}/Number/"
 BULK: Final = "/v1/Account/{auth_id}/Message/Bulk/"
 CHECKS: Final = ",".join(
     "not_a_server_error status_code_conformance content_type_conformance response_headers_conformance "
@@ -141,6 +142,8 @@ def prepared(api: Api) -> dict[str, Any]:
     message = document["components"]["schemas"]["NewMessage"]["properties"]
     message["dst"] = {"anyOf": [{"enum": RECIPIENTS}, message["dst"]]}
     message["powerpack_uuid"] = {"anyOf": [{"enum": known["Powerpack/{powerpack_uuid}"]}, message["powerpack_uuid"]]}
+    brought = document["paths"][NUMBERS]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    brought["numbers"] = {"anyOf": [{"enum": known["Number/{number}"]}, brought["numbers"]]}
     content = document["paths"][BULK]["post"]["requestBody"]["content"][NDJSON]
     content["schema"] = {"type": "array", "items": {"$ref": "#/components/schemas/NewMessage"}}
     del content["examples"]  # they are lines already
