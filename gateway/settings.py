@@ -61,6 +61,11 @@ class ServerSettings:
     stream_bytes_min: int = setting(
         128, "that a stream moves in `stream_idle_ms`, so that no trickle holds a place; a line or two", least=1
     )
+    wrong_credentials_ms_max: int = setting(
+        2 * SECOND_MS,
+        "how long the answer to wrong credentials is held back at most, when they come again and again; 0: not at all",
+        least=0,
+    )
     connections_per_ip_max: int = setting(200, "open connections of one address; SDKs keep a few", least=1)
     connections_max: int = setting(
         10_000, "open connections in all; fewer where the process may not have so many files open", least=1

@@ -14,17 +14,17 @@ from gateway.clock import Clock
 
 FREE: Final = 5  # a typing error, or a token that was just changed, costs nobody anything
 FIRST_MS: Final = 100
-MOST_MS: Final = 2_000  # SDKs give up after 5 s, and should hear why
 FORGOTTEN_MS: Final = 10 * 60_000  # without another wrong one
 NAME_MAX: Final = 40  # characters; an account's id has 20
 KEPT_MAX: Final = 10_000  # addresses, and as many accounts; those that were quiet for the longest time go first
 
 
 class Guesses:
-    """Counts wrong credentials."""
+    """Counts wrong credentials. SDKs give up after 5 s and should hear why: `most_ms` is best well below."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, most_ms: int) -> None:
         self._clock = clock
+        self._most_ms = most_ms
         self._addresses: dict[str, tuple[int, int]] = {}
         self._accounts: dict[str, tuple[int, int]] = {}
 
@@ -39,7 +39,7 @@ class Guesses:
         now_ms = self._clock.monotonic_ms()
         of_address = _counted(self._addresses, address, now_ms)
         most = max(of_address, _counted(self._accounts, account[:NAME_MAX], now_ms))
-        return min(FIRST_MS << min(most - FREE - 1, 16), MOST_MS) if most > FREE else 0
+        return min(FIRST_MS << min(most - FREE - 1, 16), self._most_ms) if most > FREE else 0
 
 
 def _counted(counts: dict[str, tuple[int, int]], name: str, now_ms: int) -> int:

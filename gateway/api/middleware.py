@@ -78,7 +78,7 @@ class Front:
     ) -> None:
         self._router = router
         self._credentials = Credentials(accounts, clock)
-        self._guesses = Guesses(clock)
+        self._guesses = Guesses(clock, most_ms=server.wrong_credentials_ms_max)
         self._clock = clock
         self._ids = ids
         self._requests_max = server.requests_max

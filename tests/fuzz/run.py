@@ -22,6 +22,8 @@ AROUND: Final = (
     ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"), ("POST", "/carriers/simulated/reports"),
     ("POST", "/carriers/simulated/inbound"), ("POST", BULK), ("POST", BULK), ("GET", BULK + "{bulk_id}/"),
 )  # fmt: skip
+OPEN_DOOR: Final = {"SENDPOOL_CONNECTIONS_PER_IP_MAX": "1000", "SENDPOOL_WRONG_CREDENTIALS_MS_MAX": "0"}
+"""Of the gateway that is fired at: thousands of wrong credentials from one address are the purpose here."""
 RSS_GROWTH_KIB_MAX: Final = 400_000
 """What is accepted stays in memory until it has left; what is refused must not."""
 
@@ -36,7 +38,7 @@ class Result(NamedTuple):
 
 def fuzz(folder: Path, *, count: int, seed: int, connections: int, failures: Path) -> Result:
     """Start a gateway below `folder`, fire, stop it, judge. Inputs that found something are written to `failures`."""
-    gateway = Gateway(folder / "data", "--demo", "--port", "0", env={"SENDPOOL_CONNECTIONS_PER_IP_MAX": "1000"})
+    gateway = Gateway(folder / "data", "--demo", "--port", "0", env=OPEN_DOOR)
     try:
         gateway.start()
         demo = gateway.demo

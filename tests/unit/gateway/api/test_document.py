@@ -33,6 +33,7 @@ from gateway.inbound import Taken
 from gateway.settings import LimitsSettings, ServerSettings
 from resolver.model import AccountId, CarrierName, PoolId, PowerpackId, PowerpackRow, RefusalCode
 from storage.catalog import ApplicationRow
+from storage.records import FactKind
 from tests.fakes.accept_floor import Tally
 from tests.fakes.api_client import serving
 from tests.fakes.api_floor import ApiFloor
@@ -152,6 +153,11 @@ def test_every_code_stands_in_the_error_schema_and_no_other() -> None:
     codes = DOCUMENT["components"]["schemas"]["ErrorCode"]["enum"]
     assert len(codes) == len(set(codes))
     assert set(codes) == {*ERRORS, *(code.value for code in RefusalCode)}
+
+
+def test_every_kind_of_fact_stands_in_the_schema_of_a_timeline_and_no_other() -> None:
+    kinds = DOCUMENT["components"]["schemas"]["Fact"]["properties"]["fact"]["enum"]
+    assert sorted(kinds) == sorted(["accepted", *(kind.value for kind in FactKind)])
 
 
 def test_nothing_is_described_that_nothing_refers_to() -> None:
