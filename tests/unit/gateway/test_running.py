@@ -27,6 +27,7 @@ async def test_the_first_wish_asks_and_the_second_ends_at_once() -> None:
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 async def test_every_wish_to_stop_is_heard(number: signal.Signals) -> None:
     stopping = Stopping(end=lambda _: None)
+    before = signal.signal(number, signal.SIG_DFL)  # who starts the tests in the background lets them ignore SIGINT
     stopping.hear_signals()
     try:
         with capture_logs():
@@ -36,6 +37,7 @@ async def test_every_wish_to_stop_is_heard(number: signal.Signals) -> None:
     finally:
         for each in STOP_SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(each)
+        signal.signal(number, before)
 
 
 async def test_a_signal_that_is_to_be_ignored_stays_so() -> None:
