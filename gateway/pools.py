@@ -107,9 +107,10 @@ class Pools:
                 await self._drop_powerpack(PowerpackId(changed_id))
         elif change.kind == "number":
             number = await self._catalog.find_number(account_id, E164(changed_id))
+            kept = self.numbers.get(E164(changed_id))
             if number is not None:
                 self.put_number(number)
-            else:
+            elif kept is None or kept.account_id == account_id:  # else it is another account's since
                 self.drop_number(E164(changed_id))
         elif change.kind == "carrier":
             self._follow_carrier(await self._catalog.find_carrier(CarrierName(changed_id)))

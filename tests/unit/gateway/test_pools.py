@@ -14,7 +14,7 @@ from resolver.model import E164, NO_POWERPACK, Limits, NumberState, Phase
 from storage.catalog import Change
 from storage.records import FactKind, Settled, StorageError
 from tests.fakes.accept_floor import CARRIER, FIRST, POWERPACK, AcceptFloor
-from tests.fakes.api_client import ACCOUNT
+from tests.fakes.api_client import ACCOUNT, OTHER_ACCOUNT
 from tests.fakes.clock import in_virtual_time
 
 RECIPIENT = "+14155550199"
@@ -133,6 +133,19 @@ async def test_the_news_of_ones_own_edit_changes_nothing() -> None:
     row = await floor.pools.change_powerpack(POWERPACK, lambda row: replace(row, name="x"))
     await floor.pools.on_change(Change("powerpack", POWERPACK, ACCOUNT))
     assert floor.pools.powerpacks[POWERPACK] is row
+
+
+@in_virtual_time
+async def test_old_news_of_a_number_does_not_take_it_from_who_was_given_it_since() -> None:
+    floor = AcceptFloor()
+    given = replace(floor.pools.numbers[FIRST], account_id=OTHER_ACCOUNT, powerpack_id=None)
+    floor.catalog.numbers[FIRST] = given
+    await floor.pools.on_change(Change("number", FIRST, OTHER_ACCOUNT))
+    await floor.pools.on_change(Change("number", FIRST, ACCOUNT))
+    assert floor.pools.numbers[FIRST] == given
+    del floor.catalog.numbers[FIRST]
+    await floor.pools.on_change(Change("number", FIRST, OTHER_ACCOUNT))
+    assert FIRST not in floor.pools.numbers
 
 
 # --- Messages of a powerpack that is gone -----------------------------------------------------------------------------
