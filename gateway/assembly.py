@@ -23,6 +23,7 @@ from gateway.api.messages import Messages
 from gateway.api.middleware import Front, FrontCounts
 from gateway.api.numberpool import NumberPool
 from gateway.api.numbers import NumberRoutes
+from gateway.api.phone_numbers import PhoneNumbers
 from gateway.api.powerpacks import Powerpacks
 from gateway.api.reports import CarrierReports
 from gateway.api.requests import RequestReader
@@ -190,6 +191,7 @@ def make_routes(
         outbound, resolver, facts, journal, clock=clock, ids=ids, rows_max=settings.journal.waiting_rows_max // 2,
         commit_wait_ms_max=settings.journal.wait_ms_max // 4,
     )  # fmt: skip
+    owned = Numbers(stores.catalog, pools, clock=clock)
     answers = KeptAnswers(archive.find_answer, is_ready=lambda: journal.ready)
     keys, requests = Keys(answers.find), RequestReader(guard_policy(settings.callbacks))
     return [
@@ -209,24 +211,27 @@ def make_routes(
             ),
             messages=Messages(archive, resolver, facts, cancelling, clock=clock, subaccounts_of=pools.subaccounts_of),
             powerpacks=Powerpacks(pools, clock=clock, ids=ids),
-            numbers=NumberPool(pools),
+            numbers=NumberPool(pools, owned),
             resolve=Resolve(
                 resolver, pools, clock=clock, chance=chance, allowed_countries=countries, find_operator=no_operator
             ),
             accounts=Accounts(pools.accounts),
-            resources=make_resources(base, stores, resolver, pools),
+            resources=make_resources(base, stores, resolver, pools, owned),
         ),
     ]
 
 
-def make_resources(base: Surroundings, stores: Stores, resolver: Resolver, pools: Pools) -> list[Resource]:
+def make_resources(
+    base: Surroundings, stores: Stores, resolver: Resolver, pools: Pools, owned: Numbers
+) -> list[Resource]:
     """Make what else an account has routes for."""
     applications = Applications(stores.catalog, pools)
     return [
         ApplicationRoutes(
             applications, guard_policy(base.settings.callbacks), clock=base.clock, random_below=secrets.randbelow
         ),
-        NumberRoutes(pools, Numbers(stores.catalog, pools)),
+        NumberRoutes(pools, owned),
+        PhoneNumbers(pools, owned),
         SubaccountRoutes(AccountEdits(stores.catalog, pools.follow), pools.subaccounts_of, clock=base.clock),
         Windows(resolver, pools, clock=base.clock),
     ]

@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 import uvloop
 
-from gateway import app, commands_accounts, inventory, rehearsals
+from gateway import administering, app, commands_accounts, commands_numbers, rehearsals
 from gateway.clock import SystemClock
 from gateway.commands import Config, Data, logging_to_stderr, print_table, settings_of, with_stores
 from gateway.doctor import Level, examine
@@ -53,7 +53,7 @@ def main() -> None:
         cli()
     except BadSetting as error:
         _fail(str(error), BAD_SETTING)
-    except (StorageError, inventory.Refused, EditRefused) as error:
+    except (StorageError, administering.Refused, EditRefused) as error:
         _fail(str(error), FAILED)
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)
@@ -117,7 +117,7 @@ def resolve(
     """Ask the running gateway which number it would send from, and why; nothing is sent."""
     settings = settings_of(data, config)
     typer.echo(
-        with_stores(settings, lambda stores: inventory.resolve(stores, settings, url, recipient, powerpack, text))
+        with_stores(settings, lambda stores: administering.resolve(stores, settings, url, recipient, powerpack, text))
     )
 
 
@@ -180,10 +180,10 @@ def add_number(
 ) -> None:
     """Tell which number you have, and where it is provisioned."""
     settings = settings_of(data, config)
-    wanted = inventory.Wanted(
+    wanted = administering.Wanted(
         number, type_, carrier, campaign, verified, country, account, powerpack, SystemClock().now_ms()
     )  # fmt: skip
-    row = with_stores(settings, lambda stores: inventory.add_number(stores, settings, wanted))
+    row = with_stores(settings, lambda stores: administering.add_number(stores, settings, wanted))
     typer.echo(f"{row.number} is a {row.type} of {row.country} on {row.carrier}, of account {row.account_id}")
 
 
@@ -209,6 +209,10 @@ def list_numbers(
     )  # fmt: skip
 
 
+numbers.command("import")(commands_numbers.import_file)
+numbers.command("export")(commands_numbers.export_file)
+
+
 @carriers.command("list")
 def list_carriers(data: Data = None, config: Config = None) -> None:
     """List the carriers of the settings, and which of them are paused."""
@@ -231,7 +235,7 @@ def list_carriers(data: Data = None, config: Config = None) -> None:
 def pause_carrier(name: str, data: Data = None, config: Config = None) -> None:
     """Let nothing leave by a carrier until it is resumed; what waits stays, within its validity."""
     settings = settings_of(data, config)
-    with_stores(settings, lambda stores: inventory.pause_carrier(stores, settings, name, True))
+    with_stores(settings, lambda stores: administering.pause_carrier(stores, settings, name, True))
     typer.echo(f"{name} is paused")
 
 
@@ -239,7 +243,7 @@ def pause_carrier(name: str, data: Data = None, config: Config = None) -> None:
 def resume_carrier(name: str, data: Data = None, config: Config = None) -> None:
     """Let messages leave by a carrier again."""
     settings = settings_of(data, config)
-    with_stores(settings, lambda stores: inventory.pause_carrier(stores, settings, name, False))
+    with_stores(settings, lambda stores: administering.pause_carrier(stores, settings, name, False))
     typer.echo(f"{name} is resumed")
 
 
@@ -248,7 +252,7 @@ def cancel_for_carrier(name: str, data: Data = None, config: Config = None) -> N
     """Cancel everything that waits for a carrier now, of all accounts."""
     settings, now_ms = settings_of(data, config), SystemClock().now_ms()
     done = with_stores(
-        settings, lambda stores: inventory.cancel_for_carrier(stores, settings, name, now_ms=now_ms)
+        settings, lambda stores: administering.cancel_for_carrier(stores, settings, name, now_ms=now_ms)
     )  # fmt: skip
     if done is None:
         typer.echo("ordered; the gateway does it as soon as it can, or at its next start before anything leaves")

@@ -22,13 +22,15 @@ from resolver.area_codes import TOLL_FREE
 from resolver.geography import AREA_CODES
 from resolver.model import E164, AccountId, NumberRow, NumberType, PoolId, PowerpackId, PowerpackRow, Service
 from storage.catalog import AccountRow, ApplicationRow, Catalog, CatalogRows
+from storage.catalog_inventory import InventoryRow, Renter
 
 log = structlog.get_logger(__name__)
 
 NAME: Final = "demo"
 FILE: Final = "demo.json"
 
-PER_AREA_CODE: Final = 10  # 0100 to 0109 of each: 4,150 long codes; the other ninety can be recipients
+PER_AREA_CODE: Final = 10  # 0100 to 0109 of each: 4,150 long codes; most of the others can be recipients
+FOR_RENT: Final = range(90, 95)  # 0190 to 0194 of each are in the inventory, to be searched and bought
 IN_POWERPACK: Final = 3  # of each of these, so that Local Connect and the spread over numbers are seen at once
 POWERPACK_AREA_CODES: Final = ("206", "212", "303", "305", "312", "415", "416", "512", "514", "617")
 SHORT_CODES: Final = (("22555", "US"), ("55501", "US"), ("55502", "CA"))
@@ -72,7 +74,10 @@ async def ensure_demo(catalog: Catalog, *, base_url: str, clock: Clock, ids: Ids
     application = await _ensure_application(catalog, rows, account, now_ms=clock.now_ms())
     powerpack = await _ensure_powerpack(catalog, rows, account, application, ids=ids, now_ms=clock.now_ms())
     if not any(number.account_id == account.account_id for number in rows.numbers):
-        await catalog.insert_numbers(list(inventory(account.account_id, powerpack, now_ms=clock.now_ms())))
+        await catalog.insert_numbers(list(owned_numbers(account.account_id, powerpack, now_ms=clock.now_ms())))
+    offers = list(numbers_for_rent())
+    if await catalog.find_stocked(Renter(account.account_id, account.account_id), offers[-1].number) is None:
+        await catalog.stock_numbers(offers)
     return Demo(base_url, account.account_id, account.token, powerpack, application)
 
 
@@ -99,8 +104,8 @@ async def _ensure_powerpack(
     return row.powerpack_id
 
 
-def inventory(account_id: AccountId, powerpack_id: PowerpackId, *, now_ms: int) -> Iterator[NumberRow]:
-    """Give every number of the demo; a few long codes are in the powerpack, the rest is there to be added."""
+def owned_numbers(account_id: AccountId, powerpack_id: PowerpackId, *, now_ms: int) -> Iterator[NumberRow]:
+    """Give every number the account has; a few long codes are in the powerpack, the rest is there to be added."""
     services = frozenset({Service.SMS})
     for area_code, location in AREA_CODES.items():
         for line in range(PER_AREA_CODE):
@@ -118,6 +123,22 @@ def inventory(account_id: AccountId, powerpack_id: PowerpackId, *, now_ms: int) 
         yield NumberRow(
             E164(digits), account_id, NumberType.SHORT_CODE, country, DEMO_CARRIER, None, services, added_ms=now_ms
         )
+
+
+def numbers_for_rent() -> Iterator[InventoryRow]:
+    """Give every number of the inventory: long codes of each area code, a few toll-free numbers."""
+    both = (Service.SMS, Service.MMS)
+    for area_code, location in AREA_CODES.items():
+        for line in FOR_RENT:
+            yield InventoryRow(
+                E164(f"+1{area_code}55501{line}"), NumberType.LONG_CODE, location.country, min(location.regions), "",
+                DEMO_CARRIER, both if line % 2 else (Service.SMS,), campaign_approved=True, monthly_rate="0.80000",
+            )  # fmt: skip
+    for prefix in TOLL_FREE.split():
+        yield InventoryRow(
+            E164(f"+1{prefix}5550190"), NumberType.TOLL_FREE, "US", "", "", DEMO_CARRIER, (Service.SMS,), verified=True,
+            monthly_rate="1.00000",
+        )  # fmt: skip
 
 
 def write_demo_file(demo: Demo, data: Path) -> Path:

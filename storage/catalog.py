@@ -13,6 +13,7 @@ from storage.catalog_accounts import AccountTable
 from storage.catalog_applications import ApplicationTable
 from storage.catalog_carriers import CarrierTable
 from storage.catalog_edits import NameTaken, NotFound, NumberTaken, TypeTaken
+from storage.catalog_inventory import InventoryTable
 from storage.catalog_numbers import NumberTable
 from storage.catalog_powerpacks import PowerpackTable
 from storage.catalog_rows import (
@@ -52,7 +53,7 @@ class CatalogRows(NamedTuple):
     carriers: Sequence[CarrierRow] = ()
 
 
-class Catalog(AccountTable, ApplicationTable, PowerpackTable, NumberTable, CarrierTable):
+class Catalog(AccountTable, ApplicationTable, PowerpackTable, NumberTable, InventoryTable, CarrierTable):
     """The tables that people edit. Everything here raises DatabaseAway when there is no database to be had."""
 
     async def load_all(self) -> CatalogRows:

@@ -59,6 +59,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     storage.catalog_applications
     storage.catalog_powerpacks
     storage.catalog_numbers
+    storage.catalog_inventory
     storage.catalog_carriers
     storage.catalog
     storage.backlog
@@ -112,7 +113,8 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.callbacks
     gateway.stores
     gateway.demo
-    gateway.inventory
+    gateway.administering
+    gateway.number_files
     gateway.cancelling
     gateway.carrier_orders
     gateway.edits
@@ -152,6 +154,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.shapes_powerpack
     gateway.api.shapes_application
     gateway.api.shapes_number
+    gateway.api.shapes_inventory
     gateway.api.idempotency
     gateway.api.requests
     gateway.api.sending
@@ -165,6 +168,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.numberpool
     gateway.api.windows
     gateway.api.numbers
+    gateway.api.phone_numbers
     gateway.api.resolve
     gateway.api.replays
     gateway.api.report_stream
@@ -185,6 +189,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.rehearsals
     gateway.commands
     gateway.commands_accounts
+    gateway.commands_numbers
     gateway.cli
     gateway.__main__
     """.split()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from gateway import inventory
+from gateway import administering
 from gateway.accounts import NAME_CHARACTERS_MAX, OVERLAP_HOURS, OVERLAP_HOURS_MAX, AccountEdits
 from gateway.api.arguments import read_own
 from gateway.api.bodies import Values, read_bool, read_choice, read_integer, read_text
@@ -182,7 +182,7 @@ class Administration:
     async def _set_paused(self, call: Call, paused: bool) -> Reply:
         read_own(call, ())
         name = self._carrier(call)
-        await inventory.pause_carrier(self._stores, self._settings, name, paused)
+        await administering.pause_carrier(self._stores, self._settings, name, paused)
         await self._pools.follow([Change("carrier", name)])
         return call.json({"carrier": name, "paused": paused})
 
@@ -190,7 +190,7 @@ class Administration:
         """200: it is done; 202: it is ordered, and goes on."""
         read_own(call, ())
         name, now_ms = self._carrier(call), self._clock.now_ms()
-        done = await inventory.cancel_for_carrier(
+        done = await administering.cancel_for_carrier(
             self._stores, self._settings, name, now_ms=now_ms, wait_s=CANCEL_S_MAX
         )
         if done is None:
@@ -220,13 +220,13 @@ class Administration:
         number_type = read_choice(values, "type", NumberType)
         if number_type is None:
             raise missing("type")
-        wanted = inventory.Wanted(
+        wanted = administering.Wanted(
             needed(values, "number"), number_type, needed(values, "carrier"), read_text(values, "campaign") or "",
             bool(read_bool(values, "verified")), read_text(values, "country") or "US", needed(values, "account"),
             read_text(values, "powerpack") or "", self._clock.now_ms(),
         )  # fmt: skip
         with refusals(number_type):
-            row = await inventory.add_number(self._stores, self._settings, wanted)
+            row = await administering.add_number(self._stores, self._settings, wanted)
         await self._pools.follow([Change("number", row.number, row.account_id)])
         return call.json(render_number(row), 201)
 
@@ -250,7 +250,7 @@ def said() -> Iterator[None]:
         yield
     except EditRefused as refused:
         raise refusal_of(refused) from refused
-    except inventory.Refused as refused:
+    except administering.Refused as refused:
         raise invalid("the request", f"cannot be done: {refused}") from refused
 
 

@@ -16,9 +16,11 @@ from gateway.api.shapes_number import Prefixes, read_type
 from gateway.api.shapes_powerpack import pool_path, render_number
 from gateway.edits import EditRefused
 from gateway.listings import Facets, page, total
+from gateway.numbers import Numbers
 from gateway.pools import Pools
 from resolver.geography import calling_code
 from resolver.model import E164, NumberRow, NumberType, PoolId, PowerpackRow, Service
+from storage.catalog_inventory import InventoryRow
 
 PREFIXES_MAX: Final = 10
 
@@ -40,8 +42,9 @@ SHORTCODE: Final = Kind("Shortcode", frozenset({NumberType.SHORT_CODE}))
 class NumberPool:
     """/v1/Account/{auth_id}/NumberPool/{pool_uuid}/."""
 
-    def __init__(self, pools: Pools) -> None:
+    def __init__(self, pools: Pools, numbers: Numbers) -> None:
         self._pools = pools
+        self._numbers = numbers
 
     async def root(self, call: Call) -> Reply:
         row = self._powerpack(call)
@@ -68,20 +71,24 @@ class NumberPool:
         return call.json(self._shown(row, self._member(row, call, kind)))
 
     async def add(self, call: Call, kind: Kind) -> Reply:
-        """Add a number the account has. `service`: it is refused if it cannot do that; what it can do it does."""
+        """Add a number the account has or, with `rent`, one that is for rent: it is rented and added, or neither.
+
+        `service`: it is refused if it cannot do that; what it can do it does.
+        """
         row, values = self._powerpack(call), read_object(call.body)
-        if read_bool(values, "rent"):
-            raise api_error("not_supported_yet", "renting numbers is not built yet; add numbers the account has")
         service = read_choice(values, "service", Service) or Service.SMS
-        number = self._pools.numbers.get(read_number(call.params[2]))
-        if number is None or number.account_id != call.account_id:
+        number = read_number(call.params[2])
+        owned = self._pools.numbers.get(number)
+        is_own = owned is not None and owned.account_id == call.account_id
+        if not is_own and not read_bool(values, "rent"):
             raise api_error("not_found", "the account has no such number")
-        if number.type not in kind.shows:
-            raise api_error("wrong_number_type", f"the number is a {number.type}, which {kind.name} does not hold")
-        if service not in number.services:
-            raise invalid("service", f"{service} is not what this number can do")
         try:
-            joined = await self._pools.add_number(row, number.number)
+            if is_own and owned is not None:
+                _check_fits(owned, kind, service)
+                joined = await self._pools.add_number(row, number)
+            else:
+                _check_fits(await self._numbers.offered(call.account_id, number), kind, service)
+                joined = await self._numbers.rent(call.account_id, number, powerpack=row)
         except EditRefused as refused:
             raise refusal_of(refused) from refused
         return call.json(self._shown(row, joined))
@@ -112,6 +119,14 @@ class NumberPool:
 
     def _shown(self, row: PowerpackRow, number: NumberRow) -> dict[str, object]:
         return render_number(number, account_id=row.account_id, pool_id=row.pool_id)
+
+
+def _check_fits(number: NumberRow | InventoryRow, kind: Kind, service: Service) -> None:
+    """Raises ApiError for a number of another type, or one that cannot do what it is meant for."""
+    if number.type not in kind.shows:
+        raise api_error("wrong_number_type", f"the number is a {number.type}, which {kind.name} does not hold")
+    if service not in number.services:
+        raise invalid("service", f"{service} is not what this number can do")
 
 
 def read_number(written: str) -> E164:

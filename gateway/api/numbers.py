@@ -53,7 +53,7 @@ class NumberRoutes:
         A number works only through a carrier it is set up at, and carriers are the administrator's.
         """
         values = read_object(call.body)
-        application_id = _read_application_id(values)
+        application_id = read_application_id(values)
         numbers = _read_numbers(values)
         for number in numbers:
             row = self._pools.numbers.get(number)
@@ -72,7 +72,7 @@ class NumberRoutes:
     async def change(self, call: Call) -> Reply:
         """`verification_info` is for regulators elsewhere, and means nothing."""
         values, number = read_object(call.body), self._find(call)
-        alias, application_id = _read_alias(values), _read_application_id(values)
+        alias, application_id = _read_alias(values), read_application_id(values)
         if (read_text(values, "cnam_lookup") or "disabled").lower() != "disabled":
             raise invalid("cnam_lookup", "can be disabled only: there are no calls")
         to = self._subaccount(call, read_text(values, "subaccount"))
@@ -130,7 +130,7 @@ def _read_numbers(values: Values) -> list[E164]:
     return numbers
 
 
-def _read_application_id(values: Values) -> str | None:
-    """`none`, or `null` as a text, takes it away."""
+def read_application_id(values: Values) -> str | None:
+    """Read `app_id`: `none`, or `null` as a text, takes it away."""
     said = read_text(values, "app_id", most=64)
     return "" if said is not None and said.lower() in ("none", "null") else said

@@ -34,8 +34,6 @@ LATER: Final = (
     ("GET", ACCOUNT + "Media/", "media"),
     ("POST", ACCOUNT + "Media/", "media"),
     ("GET", ACCOUNT + "Media/{media_id}/", "media"),
-    ("GET", ACCOUNT + "PhoneNumber/", "searching for numbers"),
-    ("POST", ACCOUNT + "PhoneNumber/{number}/", "buying numbers"),
 )
 """Of Plivo's surface and ours; each answers 400 `not_supported_yet`."""
 

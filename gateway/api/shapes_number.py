@@ -49,7 +49,7 @@ Prefixes = Callable[[Facets], Iterable[str]]
 def read_number_filter(query: Mapping[str, str]) -> Prefixes:
     """Read all filters of the list but `alias` and `subaccount`, which say where to look. Raises ApiError."""
     types = read_type(query)
-    services = _read_services(query)
+    services = read_services(query, "services")
     registration = _read_word(query, "tendlc_registration_status", REGISTRATIONS)
     verification = _read_word(query, "toll_free_sms_verification", VERIFICATIONS)
     begins = (query.get("number_startswith") or "").strip().removeprefix("+")
@@ -77,8 +77,10 @@ def read_type(query: Mapping[str, str]) -> frozenset[NumberType] | None:
     return TYPES[word] if word else None
 
 
-def _read_services(query: Mapping[str, str]) -> frozenset[str]:
-    words = {each.strip().lower() for each in (query.get("services") or "").split(",")} - {""}
+def read_services(query: Mapping[str, str], *names: str) -> frozenset[str]:
+    """Read which services are asked for, joined by commas, under the first of these names that says any."""
+    said = next((query[name] for name in names if query.get(name)), "")
+    words = {each.strip().lower() for each in said.split(",")} - {""}
     for word in words:
         if word not in SERVICES:
             raise invalid("services", one_of(SERVICES))

@@ -115,6 +115,32 @@ def test_a_number_is_given_up_and_none_is_brought(client: plivo.RestClient) -> N
         client.numbers.create(numbers=number, carrier="mine", region="US")
 
 
+# --- Numbers for rent -------------------------------------------------------------------------------------------------
+
+
+def test_a_number_is_searched_bought_and_given_back(client: plivo.RestClient) -> None:
+    found = client.numbers.search("US", type="local", pattern="907", region="Alaska", services="sms", limit=2)
+    number = found.objects[0]["number"]
+    assert (number[:4], found.meta["total_count"]) == ("1907", 5)
+    bought = client.numbers.buy(number)
+    assert (bought.status, bought.numbers[0]["status"]) == ("fulfilled", "Success")
+    assert client.numbers.buy(number).status == "fulfilled"
+    assert client.numbers.get(number).number == number
+    assert client.numbers.search("US", pattern="907").meta["total_count"] == 4
+    client.numbers.delete(number)
+    assert client.numbers.search("US", pattern="907").objects[0]["number"] == number
+    with pytest.raises(ResourceNotFoundError):
+        client.numbers.buy("19075559999")
+
+
+def test_a_number_is_bought_into_a_pool(client: plivo.RestClient, powerpack: Any) -> None:
+    number = client.numbers.search("US", pattern="206").objects[0]["number"]
+    assert powerpack.buy_add_number(number=number).number == number
+    assert powerpack.count_numbers() == 1
+    assert powerpack.remove_number(number, unrent=True).response == "success"
+    assert client.numbers.search("US", pattern="206").objects[0]["number"] == number
+
+
 # --- Pools ------------------------------------------------------------------------------------------------------------
 
 

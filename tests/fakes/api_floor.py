@@ -15,6 +15,7 @@ from gateway.api.messages import Messages
 from gateway.api.middleware import Front
 from gateway.api.numberpool import NumberPool
 from gateway.api.numbers import NumberRoutes
+from gateway.api.phone_numbers import PhoneNumbers
 from gateway.api.powerpacks import Powerpacks
 from gateway.api.requests import RequestReader
 from gateway.api.resolve import Resolve
@@ -105,6 +106,7 @@ class ApiFloor(AcceptFloor):
         self._application_numbers = count(1)
         self.archive = MemoryArchive(self.journal)
         countries = frozenset({"US", "CA"})
+        owned = Numbers(self.catalog, self.pools, clock=self.clock)
         keys, requests = Keys(self.journal.find_answer), RequestReader(GuardPolicy())
         self.bulks = Bulks(
             self.outbound, self.resolver, self.facts, self.journal, clock=self.clock, ids=self.ids, rows_max=10_000,
@@ -122,14 +124,15 @@ class ApiFloor(AcceptFloor):
                 subaccounts_of=self.pools.subaccounts_of,
             ),
             powerpacks=Powerpacks(self.pools, clock=self.clock, ids=self.ids),
-            numbers=NumberPool(self.pools),
+            numbers=NumberPool(self.pools, owned),
             resolve=Resolve(
                 self.resolver, self.pools, clock=self.clock, chance=self.chance, allowed_countries=countries,
                 find_operator=lambda recipient: self.operators.get(recipient, ""),
             ),
             accounts=Accounts(self.pools.accounts),
             resources=[
-                NumberRoutes(self.pools, Numbers(self.catalog, self.pools)),
+                NumberRoutes(self.pools, owned),
+                PhoneNumbers(self.pools, owned),
                 SubaccountRoutes(
                     AccountEdits(self.catalog, self.pools.follow), self.pools.subaccounts_of, clock=self.clock
                 ),

@@ -16,6 +16,7 @@ from storage.catalog import (
     NumberTaken,
     TypeTaken,
 )
+from storage.catalog_inventory import Found, InventoryRow, Renter, Search
 from storage.records import StorageError
 
 
@@ -27,6 +28,7 @@ class MemoryCatalog(Catalog):
         self.applications: dict[str, ApplicationRow] = {}
         self.powerpacks: dict[PowerpackId, PowerpackRow] = {}
         self.numbers: dict[E164, NumberRow] = {}
+        self.stock: dict[E164, InventoryRow] = {}  # numbers for rent
         self.away = False
         self.edits: list[str] = []
 
@@ -166,6 +168,48 @@ class MemoryCatalog(Catalog):
         if row.powerpack_id is not None:
             raise NumberTaken
         self.numbers[number] = replace(row, account_id=to, application_id="")
+
+    async def search_inventory(self, renter: Renter, search: Search, *, limit: int, offset: int) -> Found:
+        found = [row for number, row in sorted(self.stock.items()) if self._fits(renter, search, row)]
+        return Found(found[offset : offset + limit], len(found))
+
+    def _fits(self, renter: Renter, search: Search, row: InventoryRow) -> bool:
+        return (
+            self._is_offered(renter, row)
+            and row.country == search.country
+            and row.type in search.types
+            and search.first <= row.number < search.last
+            and set(search.services) <= set(row.services)
+            and search.region in ("", row.region)
+            and search.city in ("", row.city)
+        )
+
+    def _is_offered(self, renter: Renter, row: InventoryRow) -> bool:
+        return row.number not in self.numbers and row.reserved_for in ("", *renter)
+
+    async def find_stocked(self, renter: Renter, number: E164) -> InventoryRow | None:
+        row = self.stock.get(number)
+        return row if row is not None and self._is_offered(renter, row) else None
+
+    async def rent_number(
+        self, renter: Renter, number: E164, *, powerpack_id: PowerpackId | None, application_id: str, now_ms: int
+    ) -> NumberRow | None:
+        self._note("rent_number")
+        offer = await self.find_stocked(renter, number)
+        if offer is None:
+            return None
+        self.numbers[number] = NumberRow(
+            number, renter.account_id, offer.type, offer.country, offer.carrier, None, frozenset(offer.services),
+            campaign_approved=offer.campaign_approved, verified=offer.verified, added_ms=now_ms, rented_ms=now_ms,
+            application_id=application_id,
+        )  # fmt: skip
+        if powerpack_id is not None:
+            try:
+                await self.add_to_powerpack(renter.account_id, number, powerpack_id, now_ms=now_ms)
+            except StorageError:
+                del self.numbers[number]
+                raise
+        return self.numbers[number]
 
     def _owned(self, account_id: AccountId, number: E164) -> NumberRow:
         row = self.numbers.get(number)

@@ -30,6 +30,7 @@ from gateway.cancelling import Cancelling
 from gateway.clock import SystemClock, SystemIds, seeded_chance
 from gateway.facts import Facts
 from gateway.guard import GuardPolicy
+from gateway.numbers import Numbers
 from gateway.outbound import Outbound
 from gateway.pools import Pools
 from gateway.settings import LimitsSettings, ServerSettings
@@ -105,7 +106,7 @@ class Stack:
                         Cancelling(self.resolver, self.facts, clock=self.clock), clock=self.clock,
                     ),
                     powerpacks=Powerpacks(self.pools, clock=self.clock, ids=self.ids),
-                    numbers=NumberPool(self.pools),
+                    numbers=NumberPool(self.pools, Numbers(catalog, self.pools, clock=self.clock)),
                     resolve=Resolve(
                         self.resolver, self.pools, clock=self.clock, chance=seeded_chance(1),
                         allowed_countries=frozenset({"US", "CA"}), find_operator=lambda _: "",

@@ -91,3 +91,15 @@ test('a number is in one powerpack', async () => {
   assert.equal((await other.add_number('12025550106')).number, '12025550106')
   await other.delete()
 })
+
+test('a number is bought into the pool, the first that is found or one that is named', async () => {
+  const powerpack = await freshPowerpack()
+  const first = await powerpack.buy_add_number({ pattern: '212', country_iso2: 'US', type: 'local' })
+  assert.match(first.number, /^1212/)
+  const named = await powerpack.buy_add_number({ number: '12135550190' })
+  assert.equal(named.number, '12135550190')
+  assert.equal(await powerpack.count_numbers({}), 2)
+  assert.equal((await powerpack.remove_number(first.number, true)).response, 'success')
+  assert.equal((await powerpack.remove_number(named.number, true)).response, 'success')
+  await powerpack.delete()
+})

@@ -27,3 +27,14 @@ test('given up', async () => {
   await client.numbers.unrent('12035550101')
   await refused(client.numbers.get('12035550101'), 404, /not found|no such/)
 })
+
+test('searched and bought', async () => {
+  const found = await client.numbers.search('US', { type: 'local', pattern: '203', limit: 2 })
+  assert.equal(found.length, 2)
+  assert.match(found[0].number, /^1203/)
+  const bought = await client.numbers.buy(found[0].number)
+  assert.equal(bought.status, 'fulfilled')
+  assert.equal((await client.numbers.get(found[0].number)).number, found[0].number)
+  await client.numbers.unrent(found[0].number)
+  await refused(client.numbers.buy('12035559999'), 404, /for rent/)
+})

@@ -31,7 +31,7 @@ class PoolsModel(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.floor: AcceptFloor = self.run(self._made())
-        self.numbers = Numbers(self.floor.catalog, self.floor.pools)
+        self.numbers = Numbers(self.floor.catalog, self.floor.pools, clock=self.floor.clock)
         self.inside: set[E164] = set()
         self.outside: set[E164] = set(OURS)
         self.sticky = True

@@ -22,6 +22,7 @@ from gateway.api.router import Access, Route, Router
 from gateway.api.routes import LATER
 from gateway.api.shapes_application import read_application
 from gateway.api.shapes_bulk import ANSWERS, IGNORED, KEYS
+from gateway.api.shapes_inventory import read_search
 from gateway.api.shapes_message import RESOLVE_KEYS
 from gateway.api.shapes_number import UNBUILT_FILTERS, read_number_filter
 from gateway.api.shapes_powerpack import read_settings
@@ -198,6 +199,12 @@ def read_by(*readers: Callable[[Asked], object]) -> set[str]:
     return asked.names
 
 
+def read_inventory(values: Mapping[str, str]) -> None:
+    """All filters are read before the one that must be there is missed."""
+    with pytest.raises(ApiError):
+        read_search(values)
+
+
 ACCOUNT = "/v1/Account/{auth_id}/"
 MESSAGES, POWERPACKS = f"{ACCOUNT}Message/", f"{ACCOUNT}Powerpack/"
 POWERPACK, POOL = f"{POWERPACKS}{{powerpack_uuid}}/", f"{ACCOUNT}NumberPool/{{pool_uuid}}/"
@@ -206,7 +213,7 @@ SETTINGS = read_by(lambda values: read_settings(values, BARE))
 APPLICATIONS = f"{ACCOUNT}Application/"
 BARE_APPLICATION = ApplicationRow("1", AccountId("MA"), "")
 APPLICATION = read_by(lambda values: read_application(values, BARE_APPLICATION, str)) | {"subaccount"}
-NUMBERS = f"{ACCOUNT}Number/"
+NUMBERS, PHONE_NUMBERS = f"{ACCOUNT}Number/", f"{ACCOUNT}PhoneNumber/"
 REFUSED = set(NOT_FILTERED)
 SUBACCOUNTS = f"{ACCOUNT}Subaccount/"
 
@@ -217,6 +224,7 @@ QUERIES: dict[Operation, set[str]] = {
     ("GET", POWERPACKS): read_by(read_page),
     ("GET", APPLICATIONS): read_by(read_page) | {"app_name", "subaccount"},
     ("DELETE", f"{APPLICATIONS}{{app_id}}/"): {"cascade"},
+    ("GET", PHONE_NUMBERS): read_by(read_page, read_inventory),
     ("GET", NUMBERS): read_by(read_page, read_number_filter) - UNBUILT_FILTERS | {"alias", "subaccount"},
     ("POST", f"{MESSAGES}Bulk/"): {*KEYS, ANSWERS, *IGNORED} - NOT_BUILT,
     ("DELETE", MESSAGES): {"powerpack_uuid", "reference"},
@@ -246,6 +254,7 @@ BODIES: dict[Operation, set[str]] = {
     ("POST", f"{SUBACCOUNTS}{{subauth_id}}/"): {"name", "enabled"},
     ("DELETE", f"{SUBACCOUNTS}{{subauth_id}}/"): {"cascade"},
     ("POST", NUMBERS): {"numbers", "app_id"},
+    ("POST", f"{PHONE_NUMBERS}{{number}}/"): {"app_id"},
     ("POST", f"{NUMBERS}{{number}}/"): {"app_id", "alias", "subaccount", "cnam_lookup"},
     ("POST", f"{POWERPACK}Resolve/"): {*RESOLVE_KEYS, "messages"},
     ("POST", f"{POWERPACK}Pause/"): {"refuse"},

@@ -95,8 +95,6 @@ async def test_adding_a_number_again_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status", "code"),
     [
-        (f"Number/{SPARE}/", {"rent": True}, 400, "not_supported_yet"),
-        (f"Number/{SPARE}/", {"rent": "true", "service": "sms"}, 400, "not_supported_yet"),
         (f"Number/{SPARE}/", {"service": "mms"}, 400, "invalid_parameter"),
         (f"Number/{SPARE}/", {"service": "fax"}, 400, "invalid_parameter"),
         ("Number/+12065550199/", {}, 404, "not_found"),
