@@ -17,6 +17,7 @@ from gateway.api.administration import Administration
 from gateway.api.applications import ApplicationRoutes
 from gateway.api.around import Around
 from gateway.api.bulk import Bulk
+from gateway.api.composition import Composition
 from gateway.api.document import document_routes
 from gateway.api.idempotency import Keys
 from gateway.api.messages import Messages
@@ -232,6 +233,7 @@ def make_resources(
         ),
         NumberRoutes(pools, owned),
         PhoneNumbers(pools, owned),
+        Composition(pools, owned),
         SubaccountRoutes(AccountEdits(stores.catalog, pools.follow), pools.subaccounts_of, clock=base.clock),
         Windows(resolver, pools, clock=base.clock),
     ]

@@ -77,6 +77,8 @@ class InventoryTable(Table):
             name, places = "search_inventory_by_city", [search.city, search.region]
         elif search.region:
             name, places = "search_inventory_by_region", [search.region]
+        elif Service.MMS in search.services:
+            name = "search_inventory_with_mms"
         async with self._database.side() as connection:
             records = await connection.fetch(
                 QUERIES[name], renter.account_id, renter.main_id, search.country, list(search.types), search.first,

@@ -22,6 +22,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     resolver.limits
     resolver.area_codes
     resolver.geography
+    resolver.composition
     resolver.segments
     resolver.compliance
     resolver.windows
@@ -169,6 +170,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.windows
     gateway.api.numbers
     gateway.api.phone_numbers
+    gateway.api.composition
     gateway.api.resolve
     gateway.api.replays
     gateway.api.report_stream

@@ -59,6 +59,7 @@ ERRORS: Final[Mapping[str, Kind]] = {
     "application_not_found": Kind(400, "the account has no such application"),
     "number_in_use": Kind(409, "the number is in another powerpack"),
     "not_for_rent": Kind(404, "there is no such number for rent, or not any more"),
+    "price_changed": Kind(409, "it costs something else by now; nothing was bought"),
     "wrong_number_type": Kind(400, "the number is of another type"),
     "administrator_only": Kind(403, "numbers are brought in by the administrator only: sendpool numbers add"),
     "toll_free_limit": Kind(400, "a powerpack holds one toll-free number, and this one has it"),

@@ -118,6 +118,7 @@ CREATE TABLE inventory (
 CREATE INDEX inventory_type ON inventory (country, type, number) WHERE NOT rented;
 CREATE INDEX inventory_region ON inventory (country, region, number) WHERE NOT rented;
 CREATE INDEX inventory_city ON inventory (country, city, number) WHERE NOT rented;
+CREATE INDEX inventory_mms ON inventory (country, type, number) WHERE NOT rented AND services @> '{mms}';
 
 CREATE FUNCTION note_rented() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

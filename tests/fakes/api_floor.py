@@ -10,6 +10,7 @@ from gateway.accounts import AccountEdits
 from gateway.api.account import Accounts
 from gateway.api.applications import ApplicationRoutes
 from gateway.api.bulk import Bulk
+from gateway.api.composition import Composition
 from gateway.api.idempotency import Keys
 from gateway.api.messages import Messages
 from gateway.api.middleware import Front
@@ -133,6 +134,7 @@ class ApiFloor(AcceptFloor):
             resources=[
                 NumberRoutes(self.pools, owned),
                 PhoneNumbers(self.pools, owned),
+                Composition(self.pools, owned),
                 SubaccountRoutes(
                     AccountEdits(self.catalog, self.pools.follow), self.pools.subaccounts_of, clock=self.clock
                 ),

@@ -15,6 +15,20 @@ SELECT page.*, total.total FROM (SELECT least(count(*), $9) AS total FROM found)
 LEFT JOIN LATERAL (SELECT * FROM found ORDER BY number LIMIT $10 OFFSET $11) AS page ON true
 ORDER BY page.number;
 
+-- name: search_inventory_with_mms
+-- The same where MMS is asked for, which few numbers may be able to do: they have an index of their own.
+WITH found AS (
+    SELECT i.* FROM unnest($4::text[]) AS wanted (type) CROSS JOIN LATERAL (
+        SELECT * FROM inventory
+        WHERE country = $3 AND type = wanted.type AND NOT rented AND number >= $5 AND number < $6
+            AND services @> '{mms}' AND services @> $7::text[] AND reserved_for IN ('', $1, $2) AND $8 = ''
+        ORDER BY number LIMIT $9
+    ) AS i
+)
+SELECT page.*, total.total FROM (SELECT least(count(*), $9) AS total FROM found) AS total
+LEFT JOIN LATERAL (SELECT * FROM found ORDER BY number LIMIT $10 OFFSET $11) AS page ON true
+ORDER BY page.number;
+
 -- name: search_inventory_by_region
 -- The same in one region, $8.
 WITH found AS (

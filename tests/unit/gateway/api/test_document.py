@@ -12,6 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.api.around import Around, Readiness
 from gateway.api.bodies import read_bool
+from gateway.api.composition import KEYS as COMPOSITION_KEYS
 from gateway.api.document import document, document_routes, joined
 from gateway.api.errors import ERRORS, ApiError
 from gateway.api.middleware import Front
@@ -258,6 +259,7 @@ BODIES: dict[Operation, set[str]] = {
     ("POST", f"{NUMBERS}{{number}}/"): {"app_id", "alias", "subaccount", "cnam_lookup"},
     ("POST", f"{POWERPACK}Resolve/"): {*RESOLVE_KEYS, "messages"},
     ("POST", f"{POWERPACK}Pause/"): {"refuse"},
+    ("POST", f"{POWERPACK}Composition/"): set(COMPOSITION_KEYS),
     ("DELETE", f"{POOL}Number/{{number}}/"): {"unrent"},
     ("DELETE", f"{POOL}Tollfree/{{number}}/"): {"unrent"},
     **{("POST", f"{POOL}{kind.name}/{{number}}/"): ADD for kind in (NUMBER, TOLLFREE, SHORTCODE)},
