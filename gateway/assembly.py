@@ -33,6 +33,7 @@ from gateway.api.router import Route, Router
 from gateway.api.routes import Resource, account_routes
 from gateway.api.sending import Sending
 from gateway.api.shapes_message import render_callback
+from gateway.api.sticky import Sticky
 from gateway.api.subaccounts import SubaccountRoutes
 from gateway.api.windows import Windows
 from gateway.applications import Applications
@@ -58,6 +59,7 @@ from gateway.settings import CallbackSettings, JournalSettings, Settings
 from gateway.signatures import Tokens, make_nonce
 from gateway.stores import Stores
 from gateway.sweeping import Sweeping
+from gateway.threads import StickyThreads
 from gateway.upkeep import Upkeep
 from resolver.core import Resolver
 from resolver.model import E164, AccountId, CarrierName
@@ -149,11 +151,11 @@ def assemble(base: Surroundings, stores: Stores, resolver: Resolver, carriers: M
         flush=attempts.flush, is_ready=lambda: journal.ready, counts=dials.reports,
     )  # fmt: skip
     facts.on_carrier_ref(reports.carrier_ref_known)
-    dials.watch_parts(
-        resolver=resolver, journal=journal, facts=facts, callbacks=callbacks, reports=reports, lanes=lanes
-    )  # fmt: skip
+    dials.watch_parts(resolver=resolver, journal=journal, facts=facts, callbacks=callbacks, reports=reports,
+                      lanes=lanes)  # fmt: skip
     threads = ThreadKeeper(stores.database, resolver.threads_changed, clock=clock.now_ms)
-    routes = make_routes(base, stores, resolver, carriers, facts, journal, pools, lanes, reports, archive, cancelling)
+    routes = make_routes(base, stores, resolver, carriers, facts, journal, pools, lanes, reports, archive, cancelling,
+                         threads)  # fmt: skip
     front = Front(
         Router(routes), pools.accounts, clock=clock, ids=ids, server=settings.server, limits=settings.limits,
         counts=FrontCounts(dials.requests, dials.errors, dials.rejections),
@@ -177,6 +179,7 @@ def make_routes(
     reports: Reports,
     archive: MessageArchive,
     cancelling: Cancelling,
+    threads: ThreadKeeper,
 ) -> list[Route]:
     """Make what answers requests, and the table of who answers which."""
     settings, clock, ids, chance, dials = base.settings, base.clock, base.ids, base.chance, base.dials
@@ -193,6 +196,7 @@ def make_routes(
         commit_wait_ms_max=settings.journal.wait_ms_max // 4,
     )  # fmt: skip
     owned = Numbers(stores.catalog, pools, clock=clock)
+    sticky = Sticky(pools, StickyThreads(resolver, threads.flush, clock=clock), allowed_countries=countries)
     answers = KeptAnswers(archive.find_answer, is_ready=lambda: journal.ready)
     keys, requests = Keys(answers.find), RequestReader(guard_policy(settings.callbacks))
     return [
@@ -217,7 +221,8 @@ def make_routes(
                 resolver, pools, clock=clock, chance=chance, allowed_countries=countries, find_operator=no_operator
             ),
             accounts=Accounts(pools.accounts),
-            resources=make_resources(base, stores, resolver, pools, owned),
+            resources=[*make_resources(base, stores, resolver, pools, owned), sticky],
+            streams=sticky.streams(),
         ),
     ]
 

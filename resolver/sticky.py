@@ -105,6 +105,27 @@ class Threads:
             thread.number, thread.detour, thread.used = number, None, False
             self.changed[recipient] = None
 
+    def point(self, recipient: E164, number: E164, *, now_ms: int, life_ms: int) -> None:
+        """By hand: from now on the recipient hears from this number, as if he had heard from it before.
+
+        A thread of its own, so that a decision of before which is not stored cannot take it back. What waits by the
+        former one leaves as it was decided.
+        """
+        self._by_recipient.pop(recipient, None)
+        self._by_recipient[recipient] = Thread(number, None, True, now_ms)
+        self.changed[recipient] = None
+        if len(self._by_recipient) > self.most:
+            self._make_room(now_ms - life_ms)
+
+    def forget(self, recipient: E164) -> None:
+        """By hand: the recipient is as one nobody has written to. What waits by the thread leaves as it was decided."""
+        if self._by_recipient.pop(recipient, None) is not None:
+            self.changed[recipient] = None
+
+    def recipients(self) -> list[E164]:
+        """All of them, the longest silent first; eight bytes each."""
+        return list(self._by_recipient)
+
     def restore(self, recipient: E164, thread: Thread) -> None:
         """Put back what was stored, oldest first."""
         self._by_recipient[recipient] = thread

@@ -40,6 +40,7 @@ class ThreadKeeper:
         self._clock = clock
         self._kept: dict[tuple[PowerpackId, E164], ThreadRow] = {}
         self._marked_ms = 0
+        self._writing = asyncio.Lock()  # one flush at a time: it alone knows what is stored of what was taken
         self._swept_ms = clock()
 
     async def run(self) -> None:
@@ -55,20 +56,21 @@ class ThreadKeeper:
 
     async def flush(self) -> None:
         """Write all that has changed so far, and move the mark to now. Raises DatabaseAway; nothing is lost by it."""
-        mark_ms = self._clock()
-        is_all = False
-        while not is_all:
-            page = self._take_changed(PAGE_ROWS)
-            is_all = len(page) < PAGE_ROWS
-            self._kept.update({(row.powerpack_id, row.recipient): row for row in page})
-            if not self._kept and mark_ms - self._marked_ms < MARK_EVERY_MS:
-                return
-            async with self._database.side() as connection, connection.transaction():
-                await _store(connection, list(self._kept.values()))
-                if is_all:
-                    await connection.execute(QUERIES["move_mark"], mark_ms)
-            self._kept.clear()
-        self._marked_ms = mark_ms
+        async with self._writing:
+            mark_ms = self._clock()
+            is_all = False
+            while not is_all:
+                page = self._take_changed(PAGE_ROWS)
+                is_all = len(page) < PAGE_ROWS
+                self._kept.update({(row.powerpack_id, row.recipient): row for row in page})
+                if not self._kept and mark_ms - self._marked_ms < MARK_EVERY_MS:
+                    return
+                async with self._database.side() as connection, connection.transaction():
+                    await _store(connection, list(self._kept.values()))
+                    if is_all:
+                        await connection.execute(QUERIES["move_mark"], mark_ms)
+                self._kept.clear()
+            self._marked_ms = mark_ms
 
     async def sweep(self) -> None:
         """Forget threads that are dead in the table, too."""

@@ -125,6 +125,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.pools
     gateway.applications
     gateway.numbers
+    gateway.threads
     gateway.accounts
     gateway.submissions
     gateway.rows
@@ -174,6 +175,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.resolve
     gateway.api.replays
     gateway.api.report_stream
+    gateway.api.sticky
     gateway.api.reports
     gateway.api.account
     gateway.api.subaccounts

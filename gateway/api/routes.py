@@ -56,6 +56,7 @@ def account_routes(
     resolve: Resolve,
     accounts: Accounts,
     resources: Iterable[Resource] = (),
+    streams: Iterable[tuple[str, str, Handler]] = (),
 ) -> list[Route]:
     """Give every route under /v1/Account/{auth_id}/; all need the account's credentials."""
     one_message, one_powerpack = MESSAGE + "{message_uuid}/", POWERPACK + "{powerpack_uuid}/"
@@ -91,6 +92,7 @@ def account_routes(
         Route("POST", MESSAGE, Access.ACCOUNT, sending.post, adds=True),
         Route("POST", MESSAGE + "Bulk/", Access.ACCOUNT, bulk.post, streamed),
         Route("GET", MESSAGE + "Bulk/{bulk_id}/", Access.ACCOUNT, bulk.get, streamed),
+        *(Route(method, ACCOUNT + path, Access.ACCOUNT, handler, streamed) for method, path, handler in streams),
         *routes,
     ]
 

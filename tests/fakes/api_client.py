@@ -37,7 +37,7 @@ def basic(user: str = ACCOUNT, token: str = TOKEN) -> str:
 
 
 class Client:
-    """Sends requests as `ACCOUNT` unless told otherwise; every answer but a 204 must be JSON with an `api_id`."""
+    """Sends requests as `ACCOUNT` unless told otherwise; what is no 204 nor NDJSON must be JSON with an `api_id`."""
 
     def __init__(self, session: aiohttp.ClientSession, port: int, server: ApiServer) -> None:
         self._session = session
@@ -69,6 +69,8 @@ class Client:
             if answer.status == 204:
                 assert content == b""
                 return Got(204, {}, answer.headers)
+            if answer.headers["Content-Type"] == "application/x-ndjson":
+                return Got(answer.status, {"lines": list(map(orjson.loads, content.splitlines()))}, answer.headers)
             assert answer.headers["Content-Type"] == "application/json"
             assert "Server" not in answer.headers
             read: dict[str, Any] = orjson.loads(content) if method != "HEAD" else {}

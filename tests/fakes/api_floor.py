@@ -23,6 +23,7 @@ from gateway.api.resolve import Resolve
 from gateway.api.router import Router
 from gateway.api.routes import account_routes
 from gateway.api.sending import Sending
+from gateway.api.sticky import Sticky
 from gateway.api.subaccounts import SubaccountRoutes
 from gateway.api.windows import Windows
 from gateway.applications import Applications
@@ -31,6 +32,7 @@ from gateway.cancelling import Cancelling
 from gateway.guard import GuardPolicy
 from gateway.numbers import Numbers
 from gateway.settings import LimitsSettings, ServerSettings
+from gateway.threads import StickyThreads
 from resolver.model import E164, AccountId, MessageId
 from storage.bulks import BulkMessage
 from storage.history import StoredMessage
@@ -113,6 +115,10 @@ class ApiFloor(AcceptFloor):
             self.outbound, self.resolver, self.facts, self.journal, clock=self.clock, ids=self.ids, rows_max=10_000,
             commit_wait_ms_max=1_000,
         )  # fmt: skip
+        self.flushed = 0
+        sticky = Sticky(
+            self.pools, StickyThreads(self.resolver, self._flush, clock=self.clock), allowed_countries=countries
+        )
         self.routes = account_routes(
             sending=Sending(self.outbound.submit, keys, requests, clock=self.clock),
             bulk=Bulk(
@@ -135,6 +141,7 @@ class ApiFloor(AcceptFloor):
                 NumberRoutes(self.pools, owned),
                 PhoneNumbers(self.pools, owned),
                 Composition(self.pools, owned),
+                sticky,
                 SubaccountRoutes(
                     AccountEdits(self.catalog, self.pools.follow), self.pools.subaccounts_of, clock=self.clock
                 ),
@@ -144,12 +151,16 @@ class ApiFloor(AcceptFloor):
                 random_below=lambda most: next(self._application_numbers) % most,
             ),
             ],
+            streams=sticky.streams(),
         )  # fmt: skip
         self.front = Front(
             Router(self.routes), self.pools.accounts,
             clock=self.clock, ids=self.ids, server=ServerSettings(stream_idle_ms=stream_idle_ms),
             limits=LimitsSettings(),
         )  # fmt: skip
+
+    async def _flush(self) -> None:
+        self.flushed += 1
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Client]:

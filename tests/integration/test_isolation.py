@@ -93,6 +93,7 @@ def names_of(name: str, route: Route, attacker: Holding, victim: Holding) -> Nam
         "app_id": lambda holding: holding.app_id,
         "subauth_id": lambda holding: holding.account.account_id,
         "media_id": lambda holding: "1",  # there is no media yet
+        "recipient": lambda _: "14155550123",  # the same person for everybody
         "number": lambda holding: holding.numbers[number_type_of(route)].removeprefix("+"),
     }
     read = kinds[name]

@@ -260,6 +260,7 @@ BODIES: dict[Operation, set[str]] = {
     ("POST", f"{POWERPACK}Resolve/"): {*RESOLVE_KEYS, "messages"},
     ("POST", f"{POWERPACK}Pause/"): {"refuse"},
     ("POST", f"{POWERPACK}Composition/"): set(COMPOSITION_KEYS),
+    ("PUT", f"{POWERPACK}Sticky/{{recipient}}/"): {"number"},
     ("DELETE", f"{POOL}Number/{{number}}/"): {"unrent"},
     ("DELETE", f"{POOL}Tollfree/{{number}}/"): {"unrent"},
     **{("POST", f"{POOL}{kind.name}/{{number}}/"): ADD for kind in (NUMBER, TOLLFREE, SHORTCODE)},

@@ -20,6 +20,7 @@ NAMES = {
     "powerpack_uuid": POWERPACK,
     "pool_uuid": POOL,
     "number": FIRST,
+    "recipient": "+12125550123",
     "bulk_id": "1",
     "media_id": "1",
     "app_id": "1",
