@@ -200,6 +200,7 @@ class Gateway:
         )  # fmt: skip
         parts = self._parts = assemble(base, stores, resolver, carriers)
         parts.pools.fill(rows)
+        await parts.operators.load()
         parts.orders.fill(rows.carriers)
         parts.attempts.adopt_unknown(recovered.unknown)
         return parts, recovered

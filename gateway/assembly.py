@@ -52,6 +52,7 @@ from gateway.inbound import Reports
 from gateway.kept_answers import KeptAnswers
 from gateway.lanes import Lane
 from gateway.numbers import Numbers
+from gateway.operators import Operators
 from gateway.outbound import REFUSAL_CODES, Outbound
 from gateway.pools import Pools
 from gateway.pressure import Pressure
@@ -62,7 +63,7 @@ from gateway.sweeping import Sweeping
 from gateway.threads import StickyThreads
 from gateway.upkeep import Upkeep
 from resolver.core import Resolver
-from resolver.model import E164, AccountId, CarrierName
+from resolver.model import AccountId, CarrierName
 from storage.backlog import JournalLimits
 from storage.bulks import BulkArchive
 from storage.catalog import AccountRow
@@ -102,6 +103,7 @@ class Parts:
     reports: Reports
     archive: MessageArchive
     threads: ThreadKeeper
+    operators: Operators
     lanes: Mapping[CarrierName, Lane]
     front: Front
 
@@ -143,9 +145,10 @@ def assemble(base: Surroundings, stores: Stores, resolver: Resolver, carriers: M
         sweep=Sweeping(archive, facts, clock=clock, report_wait_ms=settings.lanes.report_wait_ms).sweep,
     )  # fmt: skip
     cancelling = Cancelling(resolver, facts, clock=clock)
+    operators = Operators(stores.catalog)
     orders = CarrierOrders(lanes, resolver, cancelling, stores.catalog, clock=clock)
     pools = Pools(stores.catalog, resolver, facts, clock=clock, wake=wake, decide_again=upkeep.turn,
-                  follow_carrier=orders.follow)  # fmt: skip
+                  follow_carrier=orders.follow, follow_operators=operators.load)  # fmt: skip
     reports = Reports(
         facts, archive, clock=clock, find=resolver.find, carrier_of=resolver.carrier_of, reported=attempts.reported,
         flush=attempts.flush, is_ready=lambda: journal.ready, counts=dials.reports,
@@ -155,15 +158,21 @@ def assemble(base: Surroundings, stores: Stores, resolver: Resolver, carriers: M
                       lanes=lanes)  # fmt: skip
     threads = ThreadKeeper(stores.database, resolver.threads_changed, clock=clock.now_ms)
     routes = make_routes(base, stores, resolver, carriers, facts, journal, pools, lanes, reports, archive, cancelling,
-                         threads)  # fmt: skip
-    front = Front(
-        Router(routes), pools.accounts, clock=clock, ids=ids, server=settings.server, limits=settings.limits,
-        counts=FrontCounts(dials.requests, dials.errors, dials.rejections),
-        find_shortage=partial(find_shortage, base, journal, resolver), on_broken_promise=base.on_broken_promise,
-    )  # fmt: skip
+                         threads, operators)  # fmt: skip
+    front = make_front(base, routes, pools, journal, resolver)
     return Parts(
         journal, sender, callbacks, facts, attempts, upkeep, pools, cancelling, orders, reports, archive, threads,
-        lanes, front,
+        operators, lanes, front,
+    )  # fmt: skip
+
+
+def make_front(base: Surroundings, routes: list[Route], pools: Pools, journal: Journal, resolver: Resolver) -> Front:
+    """Make who answers accounts and carriers."""
+    settings, dials = base.settings, base.dials
+    return Front(
+        Router(routes), pools.accounts, clock=base.clock, ids=base.ids, server=settings.server, limits=settings.limits,
+        counts=FrontCounts(dials.requests, dials.errors, dials.rejections),
+        find_shortage=partial(find_shortage, base, journal, resolver), on_broken_promise=base.on_broken_promise,
     )  # fmt: skip
 
 
@@ -180,6 +189,7 @@ def make_routes(
     archive: MessageArchive,
     cancelling: Cancelling,
     threads: ThreadKeeper,
+    operators: Operators,
 ) -> list[Route]:
     """Make what answers requests, and the table of who answers which."""
     settings, clock, ids, chance, dials = base.settings, base.clock, base.ids, base.chance, base.dials
@@ -187,7 +197,7 @@ def make_routes(
     outbound = Outbound(
         resolver, facts, journal, pools, lanes, clock=clock, ids=ids, chance=chance, allowed_countries=countries,
         claim_lead_ms=settings.lanes.claim_lead_ms, hold_ms_max=settings.journal.hold_ms_max,
-        find_operator=no_operator, accepted=dials.accepted, refused=dials.refused,
+        find_operator=operators.find, accepted=dials.accepted, refused=dials.refused,
         binding=dials.binding,
         is_overloaded=base.pressure.is_high,
     )  # fmt: skip
@@ -218,7 +228,7 @@ def make_routes(
             powerpacks=Powerpacks(pools, clock=clock, ids=ids),
             numbers=NumberPool(pools, owned),
             resolve=Resolve(
-                resolver, pools, clock=clock, chance=chance, allowed_countries=countries, find_operator=no_operator
+                resolver, pools, clock=clock, chance=chance, allowed_countries=countries, find_operator=operators.find
             ),
             accounts=Accounts(pools.accounts),
             resources=[*make_resources(base, stores, resolver, pools, owned), sticky],
@@ -271,11 +281,6 @@ def callback_tokens(accounts: Mapping[AccountId, AccountRow], account_id: Accoun
         return None
     main = accounts.get(account.main_id or account_id, account)
     return Tokens(account.tokens(now_ms), main.tokens(now_ms))
-
-
-def no_operator(_recipient: E164) -> str:
-    """Say that the recipient's network is not known: nothing that could be looked up comes with the gateway."""
-    return ""
 
 
 def guard_policy(callbacks: CallbackSettings) -> GuardPolicy:

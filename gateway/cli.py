@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 import uvloop
 
-from gateway import administering, app, commands_accounts, commands_numbers, rehearsals
+from gateway import administering, app, commands_accounts, commands_numbers, commands_operators, rehearsals
 from gateway.clock import SystemClock
 from gateway.commands import Config, Data, logging_to_stderr, print_table, settings_of, with_stores
 from gateway.doctor import Level, examine
@@ -42,6 +42,7 @@ carriers = typer.Typer(help="Whom messages are handed to: pause, resume, cancel 
 cli.add_typer(commands_accounts.accounts, name="accounts")
 cli.add_typer(numbers, name="numbers")
 cli.add_typer(carriers, name="carriers")
+cli.add_typer(commands_operators.operators, name="operators")
 
 
 def main() -> None:

@@ -41,12 +41,14 @@ class Pools:
         wake: Callable[[CarrierName], None],
         decide_again: Callable[[], Awaitable[None]],
         follow_carrier: Callable[[CarrierRow], None] = lambda _: None,
+        follow_operators: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._catalog = catalog
         self._resolver = resolver
         self._clock = clock
         self._wake = wake
         self._follow_carrier = follow_carrier
+        self._follow_operators = follow_operators
         self.decide_again = decide_again  # what an edit left without a number, and better chances
         self.editing = asyncio.Lock()  # held for every edit, by whoever makes one
         self._endings = Endings(resolver, facts, clock=clock)
@@ -84,6 +86,8 @@ class Pools:
                     await self._follow_all(await self._catalog.load_all())
                 else:
                     await self._follow(change)
+        if self._follow_operators is not None and any(change.kind in ("all", "operators") for change in changes):
+            await self._follow_operators()
         self.tick()
         await self.decide_again()
 

@@ -15,6 +15,7 @@ from storage.catalog_carriers import CarrierTable
 from storage.catalog_edits import NameTaken, NotFound, NumberTaken, TypeTaken
 from storage.catalog_inventory import InventoryTable
 from storage.catalog_numbers import NumberTable
+from storage.catalog_operators import OperatorTable
 from storage.catalog_powerpacks import PowerpackTable
 from storage.catalog_rows import (
     AccountRow,
@@ -53,7 +54,7 @@ class CatalogRows(NamedTuple):
     carriers: Sequence[CarrierRow] = ()
 
 
-class Catalog(AccountTable, ApplicationTable, PowerpackTable, NumberTable, InventoryTable, CarrierTable):
+class Catalog(AccountTable, ApplicationTable, PowerpackTable, NumberTable, InventoryTable, CarrierTable, OperatorTable):
     """The tables that people edit. Everything here raises DatabaseAway when there is no database to be had."""
 
     async def load_all(self) -> CatalogRows:

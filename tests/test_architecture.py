@@ -61,6 +61,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     storage.catalog_powerpacks
     storage.catalog_numbers
     storage.catalog_inventory
+    storage.catalog_operators
     storage.catalog_carriers
     storage.catalog
     storage.backlog
@@ -116,6 +117,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.demo
     gateway.administering
     gateway.number_files
+    gateway.operators
     gateway.cancelling
     gateway.carrier_orders
     gateway.edits
@@ -193,7 +195,9 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.rehearsals
     gateway.commands
     gateway.commands_accounts
+    gateway.commands_files
     gateway.commands_numbers
+    gateway.commands_operators
     gateway.cli
     gateway.__main__
     """.split()

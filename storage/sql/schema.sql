@@ -131,6 +131,13 @@ CREATE TRIGGER numbers_rented AFTER INSERT ON numbers
 CREATE TRIGGER numbers_free AFTER DELETE ON numbers
     REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION note_rented();
 
+-- Which operator recipients' numbers belong to, by how they begin: digits with the country code. Loaded at the start.
+CREATE TABLE operator_prefixes (
+    prefix text COLLATE "C" PRIMARY KEY,
+    operator text NOT NULL,
+    imported_ms bigint NOT NULL
+);
+
 -- What an administrator has told of a carrier: cancel_ms, cancel what was accepted until then; cancelled_ms, until when
 -- that is done, and how many of the last time had left already.
 CREATE TABLE carriers (

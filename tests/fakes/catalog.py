@@ -53,6 +53,15 @@ class MemoryCatalog(Catalog):
     async def find_account(self, account_id: AccountId) -> AccountRow | None:
         return self.accounts.get(account_id)
 
+    async def create_account(
+        self, name: str, *, now_ms: int, token: str = "", main_id: AccountId | None = None, enabled: bool = True
+    ) -> AccountRow:
+        self._note("create_account")
+        account_id = AccountId(f"{'MA' if main_id is None else 'SA'}{len(self.accounts):018}")
+        row = AccountRow(account_id, name, b"", token or "a-token", enabled, main_id, created_ms=now_ms)
+        self.accounts[account_id] = row
+        return row
+
     async def find_application(self, account_id: AccountId, application_id: str) -> ApplicationRow | None:
         return self.applications.get(application_id)
 

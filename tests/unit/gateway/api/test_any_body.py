@@ -54,6 +54,7 @@ bodies = (
 
 @pytest.mark.parametrize("route", ROUTES, ids=[f"{route.method} {route.path}" for route in ROUTES])
 @given(st.lists(bodies, min_size=20, max_size=20))
+@example([b'{"name":"a subaccount","number":"+14155550101"}'])
 @example([b"", b'""', b"{}", b"[]", b"null", b"\0", b"{", b"\xff", b'{"dst":1e999}', b"[" * 100_000])
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_body_is_answered(route: Route, bodies: list[bytes]) -> None:
