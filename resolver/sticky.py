@@ -109,9 +109,9 @@ class Threads:
         """By hand: from now on the recipient hears from this number, as if he had heard from it before.
 
         A thread of its own, so that a decision of before which is not stored cannot take it back. What waits by the
-        former one leaves as it was decided.
+        former one leaves as it was decided; where it is decided again, that does not move this thread.
         """
-        self._by_recipient.pop(recipient, None)
+        _detach(self._by_recipient.pop(recipient, None))
         self._by_recipient[recipient] = Thread(number, None, True, now_ms)
         self.changed[recipient] = None
         if len(self._by_recipient) > self.most:
@@ -119,7 +119,9 @@ class Threads:
 
     def forget(self, recipient: E164) -> None:
         """By hand: the recipient is as one nobody has written to. What waits by the thread leaves as it was decided."""
-        if self._by_recipient.pop(recipient, None) is not None:
+        thread = self._by_recipient.pop(recipient, None)
+        if thread is not None:
+            _detach(thread)
             self.changed[recipient] = None
 
     def recipients(self) -> list[E164]:
@@ -158,6 +160,14 @@ class Threads:
             if place < surplus or threads[recipient].last_ms <= dead_before_ms:
                 del threads[recipient]
                 self.changed[recipient] = None
+
+
+def _detach(thread: Thread | None) -> None:
+    """Let what waits by a thread wait without one: it neither moves nor undoes what took the thread's place."""
+    if thread is not None and thread.waiting is not None:
+        for message in thread.waiting:
+            message.thread = None
+        thread.waiting = None
 
 
 def join_thread(message: Message) -> None:

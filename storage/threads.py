@@ -54,8 +54,12 @@ class ThreadKeeper:
             except DatabaseAway as error:
                 log.warning("sticky threads cannot be written", kept=len(self._kept), reason=str(error))
 
-    async def flush(self) -> None:
-        """Write all that has changed so far, and move the mark to now. Raises DatabaseAway; nothing is lost by it."""
+    async def flush(self, *, moves_mark: bool = False) -> None:
+        """Write all that has changed so far, and move the mark to now. Raises DatabaseAway; nothing is lost by it.
+
+        The mark may stay where nothing has changed. `moves_mark`: not even then, since a flush that began before may
+        have taken the change and left the mark behind it.
+        """
         async with self._writing:
             mark_ms = self._clock()
             is_all = False
@@ -63,7 +67,7 @@ class ThreadKeeper:
                 page = self._take_changed(PAGE_ROWS)
                 is_all = len(page) < PAGE_ROWS
                 self._kept.update({(row.powerpack_id, row.recipient): row for row in page})
-                if not self._kept and mark_ms - self._marked_ms < MARK_EVERY_MS:
+                if not self._kept and not moves_mark and mark_ms - self._marked_ms < MARK_EVERY_MS:
                     return
                 async with self._database.side() as connection, connection.transaction():
                     await _store(connection, list(self._kept.values()))

@@ -159,3 +159,17 @@ async def test_dead_threads_are_neither_loaded_nor_kept_for_ever(with_powerpack:
 async def test_a_table_without_a_mark_is_replayed_from_the_beginning(database: Database) -> None:
     async with database.side() as connection:
         assert await read_mark(connection) == 0
+
+
+async def test_what_was_set_by_hand_moves_the_mark_also_where_another_flush_has_taken_it(
+    with_powerpack: Database,
+) -> None:
+    changes, clock = Changes(), HandClock(NOW_MS)
+    keeper = ThreadKeeper(with_powerpack, changes.take, clock=clock.now_ms)
+    changes.rows = [thread(1)]
+    await keeper.flush()
+    clock.now += 10
+    await keeper.flush()
+    assert (await stored(with_powerpack))[1] == NOW_MS
+    await keeper.flush(moves_mark=True)
+    assert (await stored(with_powerpack))[1] == NOW_MS + 10

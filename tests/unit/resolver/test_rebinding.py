@@ -51,6 +51,21 @@ def messages_of(moved: Moved) -> list[Message]:
     return [message for message, _ in moved]
 
 
+@pytest.mark.parametrize("is_set", [True, False])
+def test_what_waited_before_a_thread_was_set_or_forgotten_by_hand_moves_without_it(is_set):
+    resolver, messages = crowded(sticky_sender=True)
+    last, threads = messages[-1], resolver.pools[POWERPACK].threads
+    if is_set:
+        threads.point(last.recipient, HOME.number, now_ms=NOW_MS, life_ms=1_000_000)
+    else:
+        threads.forget(last.recipient)
+    resolver.put_number(AWAY, now_ms=LATER_MS)
+    assert last in messages_of(rebind(resolver))
+    assert last.number == AWAY.number
+    thread = threads.find(last.recipient)
+    assert (thread.number if thread is not None else None) == (HOME.number if is_set else None)
+
+
 # --- numbers that go --------------------------------------------------------------------------------------------------
 
 

@@ -94,14 +94,14 @@ async def test_what_was_imported_is_exported_and_a_bad_line_is_named() -> None:
     good = [
         orjson.dumps({"recipient": each, "number": (FIRST, SECOND)[place % 2]}) for place, each in enumerate(recipients)
     ]
-    bad = [b'{"recipient": "x"}', b"{", b"[]", b'{"recipient":"+12125550123","number":"+12065550100"}', b"  "]
+    bad = [b'{"recipient": "x"}', b"{", b"[]", b'{"recipient":"+12125550123","number":"+12065550100"}', b"  ", b""]
     async with served() as (floor, api):
         answer = await bring(api, b"\n".join([*good[:1_000], *bad, *good[1_000:]]) + b"\n")
         exported = await lines(api)
         again = await bring(api, b"\n".join(orjson.dumps(each) for each in exported))
         assert floor.flushed == 6
     assert (answer.status, answer.body["complete"]) == (200, True)
-    assert (answer.body["lines"], answer.body["stored"], answer.body["refused"]) == (2_505, 2_500, 4)
+    assert (answer.body["lines"], answer.body["stored"], answer.body["refused"]) == (2_506, 2_500, 4)
     assert [each["line"] for each in answer.body["errors"]] == [1_001, 1_002, 1_003, 1_004]
     assert [each["recipient"] for each in exported] == [each[1:] for each in recipients]
     assert {each["number"] for each in exported} == {FIRST[1:], SECOND[1:]}
