@@ -206,11 +206,7 @@ def make_routes(
         commit_wait_ms_max=settings.journal.wait_ms_max // 4,
     )  # fmt: skip
     owned = Numbers(stores.catalog, pools, clock=clock)
-    sticky = Sticky(
-        pools,
-        StickyThreads(resolver, partial(threads.flush, moves_mark=True), clock=clock),
-        allowed_countries=countries,
-    )
+    sticky = Sticky(pools, StickyThreads(resolver, threads.keep, clock=clock), allowed_countries=countries)
     answers = KeptAnswers(archive.find_answer, is_ready=lambda: journal.ready)
     keys, requests = Keys(answers.find), RequestReader(guard_policy(settings.callbacks))
     return [

@@ -18,7 +18,7 @@ SETTLE_MS: Final = 2
 
 
 class StickyThreads:
-    """The threads of powerpacks, as people see and set them. `flush` is `ThreadKeeper.flush`, which moves the mark."""
+    """The threads of powerpacks, as people see and set them. `flush` is `ThreadKeeper.keep`."""
 
     def __init__(self, resolver: Resolver, flush: Callable[[], Awaitable[None]], *, clock: Clock) -> None:
         self._resolver = resolver

@@ -76,6 +76,10 @@ class ThreadKeeper:
                 self._kept.clear()
             self._marked_ms = mark_ms
 
+    async def keep(self) -> None:
+        """`flush` that moves the mark in any case, for what was set by hand. Raises DatabaseAway."""
+        await self.flush(moves_mark=True)
+
     async def sweep(self) -> None:
         """Forget threads that are dead in the table, too."""
         self._swept_ms = self._clock()

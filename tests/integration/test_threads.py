@@ -171,5 +171,5 @@ async def test_what_was_set_by_hand_moves_the_mark_also_where_another_flush_has_
     clock.now += 10
     await keeper.flush()
     assert (await stored(with_powerpack))[1] == NOW_MS
-    await keeper.flush(moves_mark=True)
+    await keeper.keep()
     assert (await stored(with_powerpack))[1] == NOW_MS + 10
