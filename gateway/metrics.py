@@ -22,7 +22,7 @@ from prometheus_client.registry import CollectorRegistry
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 NAME: Final = "gateway_"
-LABEL_VALUES_MAX: Final = 200
+LABEL_VALUES_MAX: Final = 1_000  # some 70 kinds of requests, each with a handful of statuses
 OTHER: Final = ("other",)
 
 LATENCY_MS: Final = (1, 2, 5, 10, 20, 30, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fuzz.described import fire
 
-SECONDS = int(os.environ.get("SENDPOOL_TEST_DESCRIBED_S", "30"))
+SECONDS = int(os.environ.get("SENDPOOL_TEST_DESCRIBED_S", "45"))
 
 
 @pytest.mark.timeout(300 + 2 * SECONDS)

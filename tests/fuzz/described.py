@@ -37,6 +37,9 @@ TOLL_FREE: Final = [f"18{place}5550100" for place in ("00", "33", "44", "55", "6
 SHORT_CODES: Final = ["22555", "55501", "55502"]
 """Of the demo's account; one of each is put into its powerpack."""
 RECIPIENTS: Final = [f"+1415555{last:04d}" for last in range(150, 190)]
+FOR_RENT: Final = [f"+1{code}555019{last}" for code in ("202", "206", "212") for last in range(5)]
+"""Of the demo's inventory."""
+POWERPACK: Final = "/v1/Account/{auth_id}/Powerpack/{powerpack_uuid}/"
 NUMBERS: Final = "/v1/Account/{auth_id}/Number/"
 BULK: Final = "/v1/Account/{auth_id}/Message/Bulk/"
 CHECKS: Final = ",".join(
@@ -147,6 +150,10 @@ def prepared(api: Api) -> dict[str, Any]:
     message["powerpack_uuid"] = {"anyOf": [{"enum": known["Powerpack/{powerpack_uuid}"]}, message["powerpack_uuid"]]}
     brought = document["paths"][NUMBERS]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
     brought["numbers"] = {"anyOf": [{"enum": known["Number/{number}"]}, brought["numbers"]]}
+    set_by_hand = document["paths"][f"{POWERPACK}Sticky/{{recipient}}/"]["put"]["requestBody"]["content"]
+    set_by_hand["application/json"]["schema"]["properties"]["number"] = {"enum": known["Number/{number}"]}
+    brought = document["paths"][f"{POWERPACK}Sticky/"]["post"]["requestBody"]["content"][NDJSON]
+    brought["schema"] = {"type": "array", "items": brought["schema"]}
     content = document["paths"][BULK]["post"]["requestBody"]["content"][NDJSON]
     content["schema"] = {"type": "array", "items": {"$ref": "#/components/schemas/NewMessage"}}
     del content["examples"]  # they are lines already
@@ -227,6 +234,8 @@ def known_ids(api: Api) -> dict[str, list[str]]:
         "Application/{app_id}": [api.demo["application_id"]],
         "Subaccount/{subauth_id}": [api("POST", "Subaccount/", {"name": "known"})["auth_id"]],
         "carriers/{carrier}": ["simulated"],
+        "PhoneNumber/{number}": FOR_RENT,
+        "Sticky/{recipient}": RECIPIENTS[::2],  # who has a thread by what was sent
         "Number/{number}": long_codes(api, pool)[:5],
         "Tollfree/{number}": TOLL_FREE,
         "Shortcode/{number}": SHORT_CODES,
@@ -252,6 +261,7 @@ def doomed_ids(api: Api) -> dict[str, list[str]]:
         "Number/{number}": long_codes(api, pool)[5:],
         "Tollfree/{number}": TOLL_FREE,
         "Shortcode/{number}": SHORT_CODES,
+        "Sticky/{recipient}": RECIPIENTS[1::2],
     }
 
 

@@ -15,7 +15,7 @@ from gateway.clock import SystemClock
 from gateway.dials import SAMPLE_MAX, Dials, by_priority
 from gateway.fields import keys_of
 from gateway.logs import Sink
-from gateway.metrics import NAME
+from gateway.metrics import LABEL_VALUES_MAX, NAME
 from gateway.pressure import Pressure, Room
 from gateway.settings import SECTIONS, LimitsSettings
 from resolver.core import Resolver
@@ -91,9 +91,9 @@ async def test_looking_at_what_waits_is_bounded() -> None:
 @pytest.mark.parametrize("label", ["a", "b"])
 def test_labels_are_bounded(label: str) -> None:
     dials = Dials()
-    for number in range(1_000):
+    for number in range(2 * LABEL_VALUES_MAX):
         dials.rejections.add(f"{label}{number}")
-    assert len(dials.rejections.counts) <= 201
+    assert len(dials.rejections.counts) == LABEL_VALUES_MAX + 1
 
 
 # --- docs/limits.md ---------------------------------------------------------------------------------------------------
