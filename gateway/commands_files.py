@@ -8,26 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, Final
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TimeRemainingColumn
 
+from gateway.csv_lines import BadLine
 from gateway.fields import BadSetting
 
 SHOWN_MAX: Final = 20
 """Bad lines that are shown where no file is named for them."""
-
-
-class Bad(Protocol):
-    """A line that cannot be taken, and why."""
-
-    @property
-    def line(self) -> int: ...
-
-    @property
-    def why(self) -> str: ...
 
 
 @contextmanager
@@ -43,19 +34,22 @@ def written(file: str) -> Iterator[IO[str]]:
 
 
 class Shown:
-    """Tells of bad lines: all of them in a file, or the first few on standard error."""
+    """Tells of bad lines: all of them in a file, or the first few at the end, when no progress is shown any more."""
 
     def __init__(self, file: IO[str] | None) -> None:
         self._file, self._count = file, 0
+        self._first: list[BadLine] = []
 
-    def __call__(self, bad: Bad) -> None:
+    def __call__(self, bad: BadLine) -> None:
         self._count += 1
         if self._file is not None:
             self._file.write(f"{bad.line}: {bad.why}\n")
         elif self._count <= SHOWN_MAX:
-            typer.echo(f"line {bad.line}: {bad.why}", err=True)
+            self._first.append(bad)
 
     def end(self) -> None:
+        for bad in self._first:
+            typer.echo(f"line {bad.line}: {bad.why}", err=True)
         if self._file is None and self._count > SHOWN_MAX:
             typer.echo(f"and {self._count - SHOWN_MAX} more; --errors FILE has them all", err=True)
 

@@ -32,7 +32,7 @@ def import_file(
     """Put prefixes into the table; of those a number begins with the longest counts."""
     settings = settings_of(data, config)
     with ExitStack() as stack:
-        lines, _ = lines_of(file, stack)
+        lines, advance = lines_of(file, stack)
         shown = Shown(stack.enter_context(opened(errors, "w")) if errors is not None else None)
 
         async def work(stores: Stores) -> ImportedPrefixes:
@@ -43,6 +43,7 @@ def import_file(
                 replaces=replace,
                 is_rehearsal=dry_run,
                 on_bad=shown,
+                on_stretch=advance,
             )
 
         done = with_stores(settings, work)

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Itera
 from typing import IO, Final, NamedTuple
 
 from gateway.administering import Refused
+from gateway.csv_lines import BadLine, csv_lines
 from resolver.geography import NumberKind, locate, number_kind
 from resolver.model import E164, AccountId, CarrierName, NumberType, Service
 from storage.catalog import Catalog
@@ -34,13 +35,6 @@ _is_region = re.compile(r"[A-Z]{0,3}").fullmatch
 _is_rate = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?").fullmatch
 
 
-class BadLine(NamedTuple):
-    """A line of the file that cannot be taken. `line` counts from 1, the header included."""
-
-    line: int
-    why: str
-
-
 class Imported(NamedTuple):
     """What came of a file: `changed` are new in the inventory or described otherwise than before."""
 
@@ -54,40 +48,30 @@ def read_numbers(lines: Iterable[str], *, carriers: Collection[str], accounts: C
     tuple[int, InventoryRow] | BadLine
 ]:  # fmt: skip
     """Read a file's numbers with the lines they stand in, or what is wrong with one. Raises Refused for its header."""
-    csv.field_size_limit(FIELD_LENGTH_MAX)
-    reader = csv.reader(lines)
-    header = _read_header(reader)
-    while True:
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield BadLine(reader.line_num, f"is no CSV: {error}")
-            continue
-        if not any(fields):
-            continue
-        if len(fields) != len(header):
-            yield BadLine(reader.line_num, f"has {len(fields)} fields, the header names {len(header)}")
-            continue
-        values = {name: field.strip() for name, field in zip(header, fields, strict=True)}
-        read = _read_number(values, carriers, accounts)
-        yield BadLine(reader.line_num, read) if isinstance(read, str) else (reader.line_num, read)
+    header, rest = csv_lines(lines, field_length_max=FIELD_LENGTH_MAX)
+    _check_header(header)
+    for each in rest:
+        if isinstance(each, BadLine):
+            yield each
+        elif len(each.fields) != len(header):
+            yield BadLine(each.line, f"has {len(each.fields)} fields, the header names {len(header)}")
+        else:
+            read = _read_number(dict(zip(header, each.fields, strict=True)), carriers, accounts)
+            yield BadLine(each.line, read) if isinstance(read, str) else (each.line, read)
 
 
-def _read_header(reader: Iterator[list[str]]) -> list[str]:
-    try:
-        header = [each.strip().lower().removeprefix("\ufeff") for each in next(reader)]
-    except (StopIteration, csv.Error):
-        header = []
+def _check_header(header: list[str]) -> None:
     unknown = [each for each in header if each not in COLUMNS]
     lacking = [each for each in ("number", "carrier") if each not in header]
-    if lacking or unknown or len(set(header)) < len(header):
-        wrong = (
-            f"it lacks {' and '.join(lacking)}" if lacking else f"{unknown[0]!r} is none" if unknown else "one is twice"
-        )
-        raise Refused(f"the first line must name the columns, of {', '.join(COLUMNS)}: {wrong}")
-    return header
+    if lacking:
+        wrong = f"it lacks {' and '.join(lacking)}"
+    elif unknown:
+        wrong = f"{unknown[0]!r} is none"
+    elif len(set(header)) < len(header):
+        wrong = "one is twice"
+    else:
+        return
+    raise Refused(f"the first line must name the columns, of {', '.join(COLUMNS)}: {wrong}")
 
 
 def _read_number(values: Mapping[str, str], carriers: Collection[str], accounts: Collection[str]) -> InventoryRow | str:

@@ -14,8 +14,10 @@ from typing import IO, Final, NamedTuple
 import structlog
 
 from gateway.administering import Refused
+from gateway.csv_lines import BadLine, Line, csv_lines
 from resolver.model import E164
 from storage.catalog import Catalog
+from storage.catalog_operators import OperatorsStamp
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +25,8 @@ PREFIXES_MAX: Final = 1_000_000  # about 130 bytes each in memory
 PREFIX_LENGTH_MAX: Final = 15
 OPERATOR_LENGTH_MAX: Final = 64
 STRETCH_LINES: Final = 10_000
-HEADER: Final = ("prefix", "operator")
+FIELD_LENGTH_MAX: Final = 256
+HEADER: Final = ["prefix", "operator"]
 
 
 class Operators:
@@ -33,19 +36,23 @@ class Operators:
         self._catalog = catalog
         self._by_prefix: dict[str, str] = {}
         self._lengths: tuple[int, ...] = ()  # that prefixes have, the longest first
+        self._stamp: OperatorsStamp | None = None  # of what was loaded
 
     def __len__(self) -> int:
         return len(self._by_prefix)
 
     async def load(self) -> None:
-        """Take the whole table in. Raises DatabaseAway."""
+        """Take the whole table in, unless it is as it was. Raises DatabaseAway."""
+        stamp = await self._catalog.operators_stamp()
+        if stamp == self._stamp:
+            return
         found: dict[str, str] = {}
         async for page in self._catalog.operator_pages():
             found.update((prefix, intern(operator)) for prefix, operator in page.items())
             if len(found) >= PREFIXES_MAX:
                 log.error("more operator prefixes are stored than memory takes", most=PREFIXES_MAX)
                 break
-        self._by_prefix = found
+        self._by_prefix, self._stamp = found, stamp
         self._lengths = tuple(sorted({len(prefix) for prefix in found}, reverse=True))
 
     def find(self, recipient: E164) -> str:
@@ -64,13 +71,6 @@ class Operators:
 # --- Files ------------------------------------------------------------------------------------------------------------
 
 
-class BadPrefix(NamedTuple):
-    """A line that cannot be taken; `line` counts from 1, the header included."""
-
-    line: int
-    why: str
-
-
 class ImportedPrefixes(NamedTuple):
     """What came of a file."""
 
@@ -79,38 +79,24 @@ class ImportedPrefixes(NamedTuple):
     dropped: int
 
 
-def read_prefixes(lines: Iterable[str]) -> Iterator[tuple[int, str, str] | BadPrefix]:
-    """Read a file's prefixes with the lines they stand in, or what is wrong with one. Raises Refused for its header."""
-    csv.field_size_limit(OPERATOR_LENGTH_MAX * 4)
-    reader = csv.reader(lines)
-    try:
-        header = tuple(each.strip().lower().removeprefix("\ufeff") for each in next(reader, []))
-    except csv.Error:
-        header = ()
+def read_prefixes(lines: Iterable[str]) -> Iterator[tuple[str, str] | BadLine]:
+    """Read a file's prefixes and operators, or what is wrong with a line. Raises Refused for its header."""
+    header, rest = csv_lines(lines, field_length_max=FIELD_LENGTH_MAX)
     if header != HEADER:
         raise Refused("the first line must be: prefix,operator")
-    while True:
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield BadPrefix(reader.line_num, f"is no CSV: {error}")
-            continue
-        if not any(fields):
-            continue
-        yield _read_prefix(reader.line_num, [each.strip() for each in fields])
+    for each in rest:
+        yield each if isinstance(each, BadLine) else _read_prefix(each)
 
 
-def _read_prefix(line: int, fields: list[str]) -> tuple[int, str, str] | BadPrefix:
-    if len(fields) != len(HEADER):
-        return BadPrefix(line, f"has {len(fields)} fields, not a prefix and an operator")
-    prefix, operator = fields[0].removeprefix("+"), fields[1]
+def _read_prefix(line: Line) -> tuple[str, str] | BadLine:
+    if len(line.fields) != len(HEADER):
+        return BadLine(line.line, f"has {len(line.fields)} fields, not a prefix and an operator")
+    prefix, operator = line.fields[0].removeprefix("+"), line.fields[1]
     if not (prefix.isascii() and prefix.isdecimal() and prefix[0] != "0" and len(prefix) <= PREFIX_LENGTH_MAX):
-        return BadPrefix(line, f"{fields[0]!a} is no prefix: digits, with the country code")
+        return BadLine(line.line, f"{line.fields[0]!a} is no prefix: digits, with the country code")
     if not operator or len(operator) > OPERATOR_LENGTH_MAX or not operator.isprintable():
-        return BadPrefix(line, f"an operator is a name of up to {OPERATOR_LENGTH_MAX} characters")
-    return line, prefix, operator
+        return BadLine(line.line, f"an operator is a name of up to {OPERATOR_LENGTH_MAX} characters")
+    return prefix, operator
 
 
 async def import_operators(
@@ -120,7 +106,8 @@ async def import_operators(
     now_ms: int,
     replaces: bool = False,
     is_rehearsal: bool = False,
-    on_bad: Callable[[BadPrefix], None],
+    on_bad: Callable[[BadLine], None],
+    on_stretch: Callable[[], None] = lambda: None,
 ) -> ImportedPrefixes:
     """Put a file's prefixes into the table; of one that stands there twice the later counts.
 
@@ -131,20 +118,22 @@ async def import_operators(
     stretch: dict[str, str] = {}
     for read in read_prefixes(lines):
         count += 1
-        if isinstance(read, BadPrefix):
+        if isinstance(read, BadLine):
             bad += 1
             on_bad(read)
             continue
-        stretch[read[1]] = read[2]
-        if len(stretch) >= STRETCH_LINES and not is_rehearsal:
-            await catalog.put_operators(stretch, now_ms=now_ms)
+        stretch[read[0]] = read[1]
+        if len(stretch) >= STRETCH_LINES:
+            if not is_rehearsal:
+                await catalog.put_operators(stretch, now_ms=now_ms)
             stretch.clear()
+            on_stretch()
     if is_rehearsal:
         return ImportedPrefixes(count, bad, 0)
     if stretch:
         await catalog.put_operators(stretch, now_ms=now_ms)
     dropped = await catalog.operators_imported(drop_before_ms=now_ms if replaces and not bad else None)
-    there_are = await catalog.count_operators()
+    there_are = (await catalog.operators_stamp()).prefixes
     if there_are > PREFIXES_MAX:
         raise Refused(f"the table holds {there_are:,} prefixes now, of which {PREFIXES_MAX:,} are used: import less")
     return ImportedPrefixes(count, bad, dropped)

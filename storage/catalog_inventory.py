@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COUNT_MAX: Final = 10_000
 PAGE_ROWS: Final = 5_000
+AFTER_DIGITS: Final = ":"  # comes after 9, so whatever goes on after a prefix comes before the prefix and this
 
 
 class InventoryRow(NamedTuple):
@@ -49,12 +50,11 @@ class Renter(NamedTuple):
 
 
 class Search(NamedTuple):
-    """What is looked for: numbers from `first` until before `last`, as texts; "" of a place is anywhere."""
+    """What is looked for: numbers that begin with `begins`, the plus included; "" of a place is anywhere."""
 
     country: str
     types: tuple[NumberType, ...]
-    first: str
-    last: str
+    begins: str
     services: tuple[Service, ...] = ()
     region: str = ""
     city: str = ""
@@ -81,8 +81,8 @@ class InventoryTable(Table):
             name = "search_inventory_with_mms"
         async with self._database.side() as connection:
             records = await connection.fetch(
-                QUERIES[name], renter.account_id, renter.main_id, search.country, list(search.types), search.first,
-                search.last, list(search.services), places[0], COUNT_MAX, limit, offset, *places[1:],
+                QUERIES[name], renter.account_id, renter.main_id, search.country, list(search.types), search.begins,
+                search.begins + AFTER_DIGITS, list(search.services), places[0], COUNT_MAX, limit, offset, *places[1:],
             )  # fmt: skip
         rows = [_row_of(record) for record in records if record["number"] is not None]
         return Found(rows, records[0]["total"])

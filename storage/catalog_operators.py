@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from storage.catalog_edits import Table, rows_of
 from storage.changes import Change
@@ -11,6 +11,13 @@ from storage.queries import QUERIES
 
 PAGE_ROWS: Final = 10_000
 OPERATORS_CHANGED: Final = Change("operators")
+
+
+class OperatorsStamp(NamedTuple):
+    """How many prefixes there are, and when the latest was imported."""
+
+    prefixes: int
+    imported_ms: int
 
 
 class OperatorTable(Table):
@@ -28,9 +35,12 @@ class OperatorTable(Table):
                 return 0
             return rows_of(await connection.execute(QUERIES["drop_older_prefixes"], drop_before_ms))
 
-    async def count_operators(self) -> int:
+    async def operators_stamp(self) -> OperatorsStamp:
+        """What differs after each import that changed anything."""
         async with self._database.side() as connection:
-            return int(await connection.fetchval(QUERIES["count_operator_prefixes"]))
+            record = await connection.fetchrow(QUERIES["stamp_operator_prefixes"])
+        assert record is not None, "an aggregate has a row"
+        return OperatorsStamp(record["prefixes"], record["imported_ms"])
 
     async def operator_pages(self) -> AsyncIterator[dict[str, str]]:
         """All of it, page by page in the order of the prefixes."""

@@ -116,6 +116,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.stores
     gateway.demo
     gateway.administering
+    gateway.csv_lines
     gateway.number_files
     gateway.operators
     gateway.cancelling

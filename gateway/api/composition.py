@@ -24,11 +24,10 @@ from storage.catalog_inventory import InventoryRow, Search
 BOUGHT_MAX: Final = 100  # of one request
 WANTED_MAX: Final = 100_000
 COUNTED_IN_A_ROW: Final = 10_000
-AFTER_DIGITS: Final = ":"
 NAMES: Final[Mapping[str, Scope]] = {
     "area_codes": Scope.AREA_CODE, "regions": Scope.REGION, "countries": Scope.COUNTRY,
 }  # fmt: skip
-KEYS: Final = (*NAMES, "service", "confirm", "monthly_rate")
+KEYS: Final = (*NAMES, "service", "confirm", "setup_rate", "monthly_rate")
 
 _COUNTRY_OF_REGION: Final = {region: each.country for each in AREA_CODES.values() for region in each.regions}
 
@@ -55,14 +54,16 @@ class Composition:
         row = find_powerpack(self._pools, call)
         wanted = _read_wanted(values)
         service = read_choice(values, "service", Service) or Service.SMS
-        confirmed, told = bool(read_bool(values, "confirm")), read_text(values, "monthly_rate")
+        confirmed = bool(read_bool(values, "confirm"))
         found = lacks(await self._count(row), wanted)
         if sum(lack.more for lack in found) > BOUGHT_MAX:
             raise invalid("the composition", f"lacks more than {BOUGHT_MAX} numbers; ask for it in steps")
         offers, short = await self._offers(call.account_id, found, service)
         setup, monthly = _total(each.setup_rate for each in offers), _total(each.monthly_rate for each in offers)
-        if confirmed and told is not None and _decimal(told) != _decimal(monthly):
-            raise api_error("price_changed", f"it costs {monthly} a month now")
+        for name, rate in (("setup_rate", setup), ("monthly_rate", monthly)):
+            told = read_text(values, name)
+            if confirmed and told is not None and _decimal(name, told) != Decimal(rate):
+                raise api_error("price_changed", f"its {name} is {rate} now; nothing was bought")
         statuses = await self._buy(row, offers) if confirmed else ["offered"] * len(offers)
         answer: dict[str, object] = {
             "powerpack_uuid": row.powerpack_id,
@@ -139,25 +140,23 @@ def _is_known(place: Place) -> bool:
 def _search_of(place: Place, service: Service) -> Search:
     types, services = (NumberType.LONG_CODE,), (service,)
     if place.scope is Scope.AREA_CODE:
-        country, first = AREA_CODES[place.name].country, f"+1{place.name}"
-        return Search(country, types, first, first + AFTER_DIGITS, services)
-    country = _COUNTRY_OF_REGION[place.name] if place.scope is Scope.REGION else place.name
-    first = f"+{calling_code(country)}"
-    region = place.name if place.scope is Scope.REGION else ""
-    return Search(country, types, first, first + AFTER_DIGITS, services, region)
+        return Search(AREA_CODES[place.name].country, types, f"+1{place.name}", services)
+    if place.scope is Scope.REGION:
+        return Search(_COUNTRY_OF_REGION[place.name], types, "+1", services, place.name)
+    return Search(place.name, types, f"+{calling_code(place.name)}", services)
 
 
 def _total(rates: Iterable[str]) -> str:
     return f"{sum(map(Decimal, rates), Decimal()):.5f}"
 
 
-def _decimal(written: str) -> Decimal:
+def _decimal(name: str, written: str) -> Decimal:
     try:
         price = Decimal(written)
     except ArithmeticError:
         price = Decimal("NaN")
     if not price.is_finite():
-        raise invalid("monthly_rate", "must be a decimal number, as it was told")
+        raise invalid(name, "must be a decimal number, as it was told")
     return price
 
 

@@ -20,7 +20,6 @@ from storage.catalog_inventory import InventoryRow, Search
 RENTED_TYPES: Final = (NumberType.LONG_CODE, NumberType.TOLL_FREE)
 FINDS_NOTHING: Final = ("lata", "rate_center", "local_calling_area", "compliance_requirement")
 CITY_LENGTH_MAX: Final = 60
-AFTER_DIGITS: Final = ":"  # comes after 9, so whatever goes on after a prefix comes before the prefix and this
 
 _is_digits = re.compile(r"[0-9]{1,15}").fullmatch
 
@@ -43,9 +42,8 @@ def read_search(query: Mapping[str, str]) -> Search | None:
         raise invalid("country_iso", "is no country")
     if finds_nothing or not (begins.startswith(exchange) or exchange.startswith(begins)) or region is None:
         return None
-    first = f"+{code}{max(begins, exchange, key=len)}"
     wanted = tuple(each for each in Service if each in services)
-    return Search(country, types, first, first + AFTER_DIGITS, wanted, region, city)
+    return Search(country, types, f"+{code}{max(begins, exchange, key=len)}", wanted, region, city)
 
 
 def _read_digits(query: Mapping[str, str], *names: str) -> str:

@@ -187,7 +187,7 @@ class MemoryCatalog(Catalog):
             self._is_offered(renter, row)
             and row.country == search.country
             and row.type in search.types
-            and search.first <= row.number < search.last
+            and row.number.startswith(search.begins)
             and set(search.services) <= set(row.services)
             and search.region in ("", row.region)
             and search.city in ("", row.city)

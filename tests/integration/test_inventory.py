@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.administering import Refused
-from gateway.number_files import COLUMNS, BadLine, Imported, export_numbers, import_numbers
+from gateway.csv_lines import BadLine
+from gateway.number_files import COLUMNS, Imported, export_numbers, import_numbers
 from resolver.model import E164, AccountId, CarrierName, NumberType, PoolId, PowerpackId, PowerpackRow, Service
 from storage.catalog import Catalog, NotFound, TypeTaken
 from storage.catalog_inventory import InventoryRow, Renter, Search
@@ -62,12 +63,12 @@ async def test_a_search_is_narrowed_by_every_filter(catalog: Catalog) -> None:
             offer(TOLL_FREE),
         ]
     )
-    everything = Search("US", BOTH, "+1", "+1:")
+    everything = Search("US", BOTH, "+1")
     assert len(await found(catalog, mine, everything)) == 5
     assert await found(catalog, subaccount, everything) == await found(catalog, mine, everything)
     assert E164("+14155550192") not in await found(catalog, other, everything)
     narrowed = {
-        LOCAL: everything._replace(first="+14155550190", last="+14155550190:"),
+        LOCAL: everything._replace(begins="+14155550190"),
         SECOND: everything._replace(services=(Service.SMS, Service.MMS)),
         TOLL_FREE: everything._replace(types=(NumberType.TOLL_FREE,)),
         E164("+12065550190"): everything._replace(region="WA"),
@@ -119,7 +120,7 @@ async def test_numbers_deleted_with_their_powerpack_are_for_rent_again(catalog: 
     await catalog.stock_numbers([offer(LOCAL), offer(SECOND)])
     for number in (LOCAL, SECOND):
         await catalog.rent_number(mine, number, powerpack_id=PACK, application_id="", now_ms=NOW_MS)
-    everything = Search("US", BOTH, "+1", "+1:")
+    everything = Search("US", BOTH, "+1")
     assert await found(catalog, mine, everything) == []
     await catalog.delete_powerpack(mine.account_id, PACK, with_numbers=True)
     assert await found(catalog, mine, everything) == [LOCAL, SECOND]

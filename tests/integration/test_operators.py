@@ -6,12 +6,14 @@ import asyncio
 import io
 import secrets
 from dataclasses import replace
+from typing import Any
 
 import aiohttp
 import orjson
 import pytest
 
-from gateway.operators import BadPrefix, ImportedPrefixes, Operators, export_operators, import_operators
+from gateway.csv_lines import BadLine
+from gateway.operators import ImportedPrefixes, Operators, export_operators, import_operators
 from gateway.settings import ServerSettings, Settings
 from gateway.stores import open_stores
 from resolver.model import E164
@@ -32,9 +34,9 @@ def catalog(database: Database) -> Catalog:
 
 
 async def imported(
-    catalog: Catalog, file: str, *, now_ms: int = 1, **more: bool
-) -> tuple[ImportedPrefixes, list[BadPrefix]]:
-    bad: list[BadPrefix] = []
+    catalog: Catalog, file: str, *, now_ms: int = 1, **more: Any
+) -> tuple[ImportedPrefixes, list[BadLine]]:
+    bad: list[BadLine] = []
     return await import_operators(catalog, io.StringIO(file), now_ms=now_ms, on_bad=bad.append, **more), bad
 
 

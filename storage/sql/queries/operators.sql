@@ -10,9 +10,9 @@ ON CONFLICT (prefix) DO UPDATE SET operator = excluded.operator, imported_ms = e
 -- Those that no import since $1 has named.
 DELETE FROM operator_prefixes WHERE imported_ms < $1;
 
--- name: count_operator_prefixes
--- How many there are.
-SELECT count(*) FROM operator_prefixes;
+-- name: stamp_operator_prefixes
+-- How many there are, and when the latest was imported.
+SELECT count(*) AS prefixes, coalesce(max(imported_ms), 0) AS imported_ms FROM operator_prefixes;
 
 -- name: list_operator_prefixes
 -- The $2 prefixes after $1, in their order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.administering import Refused
-from gateway.operators import BadPrefix, Operators, read_prefixes
+from gateway.csv_lines import BadLine
+from gateway.operators import Operators, read_prefixes
 from resolver.model import E164
+from storage.catalog_operators import OperatorsStamp
 from tests.fakes.catalog import MemoryCatalog
 
 DIGITS = st.text("123", min_size=1, max_size=6)
@@ -19,9 +22,13 @@ DIGITS = st.text("123", min_size=1, max_size=6)
 class Prefixes(MemoryCatalog):
     def __init__(self, prefixes: dict[str, str]) -> None:
         super().__init__()
-        self.prefixes = prefixes
+        self.prefixes, self.imported_ms, self.reads = prefixes, 1, 0
+
+    async def operators_stamp(self) -> OperatorsStamp:
+        return OperatorsStamp(len(self.prefixes), self.imported_ms)
 
     async def operator_pages(self) -> AsyncIterator[dict[str, str]]:
+        self.reads += 1
         yield self.prefixes
 
 
@@ -44,16 +51,16 @@ async def test_a_table_that_is_read_anew_replaces_the_former_one() -> None:
     catalog = Prefixes({"1": "old"})
     operators = Operators(catalog)
     await operators.load()
-    catalog.prefixes = {"2": "new"}
+    catalog.prefixes, catalog.imported_ms = {"2": "new"}, 2
     await operators.load()
+    await operators.load()
+    assert catalog.reads == 2, "as it was, it is not read again"
     assert (operators.find(E164("+1555")), operators.find(E164("+2555")), len(operators)) == ("", "new", 1)
 
 
 @given(st.dictionaries(DIGITS, DIGITS, max_size=20), DIGITS)
 def test_it_finds_what_a_look_at_every_prefix_finds(prefixes: dict[str, str], digits: str) -> None:
-    operators = Operators(MemoryCatalog())
-    operators._by_prefix = prefixes
-    operators._lengths = tuple(sorted(map(len, prefixes), reverse=True))
+    operators = asyncio.run(loaded(prefixes))
     matching = [prefix for prefix in prefixes if digits.startswith(prefix)]
     assert operators.find(E164(f"+{digits}")) == (prefixes[max(matching, key=len)] if matching else "")
 
@@ -71,8 +78,8 @@ def test_a_file_is_read_line_by_line_and_bad_ones_are_named() -> None:
         "1" * 16 + ",y\n",
     ]
     read = list(read_prefixes(lines))
-    assert read[:2] == [(2, "1415", "Verizon"), (3, "1206", "AT&T")]
-    assert [each.line for each in read[2:] if isinstance(each, BadPrefix)] == [5, 6, 7, 8, 9]
+    assert read[:2] == [("1415", "Verizon"), ("1206", "AT&T")]
+    assert [each.line for each in read[2:] if isinstance(each, BadLine)] == [5, 6, 7, 8, 9]
 
 
 @pytest.mark.parametrize("header", ["", "1415,Verizon\n", "operator,prefix\n"])

@@ -79,9 +79,10 @@ async def test_what_somebody_else_takes_meanwhile_is_told_number_by_number() -> 
     assert statuses == {"12125550190": "not_for_rent", "12135550190": "Success"}
 
 
-async def test_at_another_price_nothing_is_bought() -> None:
+@pytest.mark.parametrize("told", [{"monthly_rate": "0.7"}, {"monthly_rate": "0.8", "setup_rate": "0"}])
+async def test_at_another_price_nothing_is_bought(told: dict[str, str]) -> None:
     async with served() as (floor, api):
-        answer = await api.post(PATH, {"area_codes": {"212": 1}, "confirm": True, "monthly_rate": "0.7"})
+        answer = await api.post(PATH, {"area_codes": {"212": 1}, "confirm": True, **told})
         assert "rent_number" not in floor.catalog.edits
     assert (answer.status, answer.body["code"]) == (409, "price_changed")
 
