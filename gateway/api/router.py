@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from gateway.api.call import Call, Handler
 from gateway.api.errors import ApiError, api_error
@@ -103,7 +103,7 @@ class Router:
                 below = node.below.get(PARAMETER)
                 if below is None:
                     raise api_error("not_found")
-                params.append(_decoded(part) if "%" in part else part)
+                params.append(part if part.isascii() and "%" not in part else _decoded(part))
             node = below
         route = node.routes.get("GET" if method == "HEAD" else method)
         if route is None:
@@ -112,10 +112,14 @@ class Router:
 
 
 def _decoded(part: str) -> str:
+    """Text that a database can be asked for; nothing of ours is called by any other."""
     try:
-        return unquote(part, errors="strict")
-    except UnicodeDecodeError:
+        text = unquote_to_bytes(part.encode("utf-8", "surrogateescape")).decode()
+    except UnicodeError:
         raise api_error("not_found") from None
+    if "\0" in text:
+        raise api_error("not_found")
+    return text
 
 
 def _not_allowed(node: _Node) -> ApiError:
