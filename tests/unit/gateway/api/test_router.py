@@ -72,7 +72,6 @@ def test_a_get_answers_head_too() -> None:
         ("GET", "/v1/Account/%00/", "not_found"),
         ("GET", "/v1/Account/MA1%00/", "not_found"),
         ("GET", "/v1/Account/\udcff/", "not_found"),
-        ("GET", "/v1/Account/\ud800/", "not_found"),
         ("GET", "/v1/Account/" + "a" * 2_000, "not_found"),
         ("GET", "/v1/Account/../Account/MA1/", "not_found"),
         ("PUT", "/v1/Account/MA1/", "method_not_allowed"),
