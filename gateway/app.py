@@ -290,8 +290,10 @@ class Gateway:
         journal, ended = parts.journal, self.tasks.ended
         lost = asyncio.create_task(journal.lost.wait(), name="journal lost")
         ends: list[asyncio.Future[Any]] = [stopping.asked, ended, lost]
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        lost.cancel()
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            lost.cancel()
         error = journal.lost_reason or (ended.result() if ended.done() else None)
         if error is None:
             return Exit.DRAINED

@@ -28,10 +28,7 @@ class StickyThreads:
     def find(self, powerpack: PowerpackRow, recipient: E164) -> Thread | None:
         """The living thread of a recipient."""
         pool = self._resolver.pools.get(powerpack.powerpack_id)
-        thread = pool.threads.find(recipient) if pool is not None else None
-        if thread is None or thread.last_ms + powerpack.sticky_life_ms <= self._clock.now_ms():
-            return None
-        return thread
+        return pool.thread_of(recipient, self._clock.now_ms()) if pool is not None else None
 
     def recipients(self, powerpack: PowerpackRow) -> list[E164]:
         """Whoever has a thread, living or not, the longest silent first."""

@@ -85,7 +85,7 @@ def _fault_of_bulk(body: bytes) -> str:
     answer = orjson.loads(body)
     if not answer.get("complete", True):
         return "an incomplete stream"
-    return "refused lines" if answer.get("refused") else ""
+    return f"refused lines: {answer.get('refused_by_code')}" if answer.get("refused") else ""
 
 
 def _code_of(body: bytes) -> str:

@@ -73,12 +73,10 @@ def choose(question: Question) -> Decision | Refusal:
     if not pool.row.sticky_sender:
         found = choose_anew(question)
         return found if isinstance(found, Refusal) else found._replace(rules=(*found.rules, NO_THREAD))
-    thread = pool.threads.find(question.recipient)
-    if thread is None or thread.last_ms + pool.row.sticky_life_ms <= question.now_ms:
+    thread = pool.thread_of(question.recipient, question.now_ms)
+    if thread is None:
         return choose_anew(question)
-    number = pool.numbers.get(thread.number)
-    if number is None:
-        return choose_anew(question)
+    number = pool.numbers[thread.number]
     decided = _by_thread(question, thread, number)
     if decided is not None:
         return decided

@@ -7,7 +7,18 @@ from typing import Final
 
 from resolver.geography import locate
 from resolver.groups import MOVES_MAX, Group, entry_of
-from resolver.model import E164, Location, Message, NumberState, NumberType, PowerpackRow, Priority, Service, Tier
+from resolver.model import (
+    E164,
+    Location,
+    Message,
+    NumberState,
+    NumberType,
+    PowerpackRow,
+    Priority,
+    Service,
+    Thread,
+    Tier,
+)
 from resolver.preference import NEIGHBORS, type_order
 from resolver.queues import Number
 from resolver.sticky import Threads
@@ -79,6 +90,17 @@ class Pool:
         """Other settings, from the very next decision on."""
         self.row = row
         self._ladders.clear()
+
+    def thread_of(self, recipient: E164, now_ms: int) -> Thread | None:
+        """The recipient's thread while it lives: neither too long silent, nor of a number that has left since.
+
+        A number that comes back is a new one: its threads of before are gone.
+        """
+        thread = self.threads.find(recipient)
+        if thread is None or thread.last_ms + self.row.sticky_life_ms <= now_ms:
+            return None
+        number = self.numbers.get(thread.number)
+        return thread if number is not None and number.row.added_ms <= thread.last_ms else None
 
     def ladder(self, location: Location, service: Service, urgent: bool, operator: str) -> tuple[Rung, ...]:
         """The steps for a recipient there, nearest first, type by type; those without a number ever are left out."""

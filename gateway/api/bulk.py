@@ -125,6 +125,7 @@ def _summary(run: BulkRun, *, is_begun: bool = False) -> dict[str, object]:
         "lines": taken.lines,
         "accepted": taken.accepted,
         "refused": taken.refused,
+        "refused_by_code": {str(code): count for code, count in run.refused_by_code.items()},
         "replayed": taken.replayed,
     }
     if trouble is not None:

@@ -9,7 +9,8 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple, Protocol
 
@@ -92,6 +93,7 @@ class BulkRun:
     ) -> None:
         self.bulk_id = bulk_id
         self.taken = Taken()
+        self.refused_by_code: Counter[str] = Counter()
         self.trouble: ApiError | None = None
         self._account_id = account_id
         self._stream, self._lines, self._reader = stream, Lines(stream), reader
@@ -148,7 +150,7 @@ class BulkRun:
             raise api_error("idempotency_key_reused", f"{lines} differ from those that were stored with this key")
         refused = refused_lines_of(row)
         messages = await self._archive.messages(row) if self._needs_answers else []
-        self._count(row.lines, row.accepted, len(refused), replayed=row.lines)
+        self._count(row.lines, row.accepted, refused, replayed=row.lines)
         return StretchAnswer(messages, refused)
 
     # -- what is new ----------------------------------------------------------------------------------------------
@@ -215,7 +217,7 @@ class BulkRun:
         finally:
             self._store.give_up(stretch)
         self._digest = digest
-        self._count(len(raws), len(answer.stored), len(answer.refused))
+        self._count(len(raws), len(answer.stored), answer.refused)
         return answer
 
     async def _submitted(self, stretch: Stretch) -> StretchAnswer:
@@ -254,11 +256,12 @@ class BulkRun:
             [each.retry_at_ms for each in refused], now_ms,
         )  # fmt: skip
 
-    def _count(self, lines: int, accepted: int, refused: int, *, replayed: int = 0) -> None:
+    def _count(self, lines: int, accepted: int, refused: Sequence[RefusedLine], *, replayed: int = 0) -> None:
         so_far = self.taken
         self.taken = Taken(
-            so_far.lines + lines, so_far.accepted + accepted, so_far.refused + refused, so_far.replayed + replayed
+            so_far.lines + lines, so_far.accepted + accepted, so_far.refused + len(refused), so_far.replayed + replayed
         )
+        self.refused_by_code.update(each.code for each in refused)
 
 
 def _in_words(refused: RefusedLine) -> RefusedLine:

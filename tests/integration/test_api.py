@@ -388,6 +388,7 @@ async def test_a_bulk_is_stored_once_listed_and_readable_message_by_message(data
         one = await api.send("GET", f"Message/{listed[700]['message_uuid']}/")
     assert first.status == again.status == 202
     assert (first.body["accepted"], first.body["refused"], first.body["replayed"]) == (1_200, 1, 0)
+    assert first.body["refused_by_code"] == again.body["refused_by_code"] == {"invalid_json": 1}
     assert (again.body["accepted"], again.body["refused"], again.body["replayed"]) == (1_200, 1, 1_201)
     assert [each["line"] for each in listed] == list(range(1, 1_202))
     assert (listed[-1]["code"], len({each["message_uuid"] for each in listed[:-1]})) == ("invalid_json", 1_200)

@@ -57,7 +57,12 @@ def test_the_message_that_leaves_last_is_found_by_its_forecast() -> None:
         ("reports", 200, b'{"line":1,"ok":true}\n{"complete":false}\n', "an incomplete stream"),
         ("bulk", 200, b'{"complete": true, "refused": 0}', ""),
         ("bulk", 200, b'{"complete": false, "refused": 0}', "an incomplete stream"),
-        ("bulk", 200, b'{"complete": true, "refused": 3}', "refused lines"),
+        (
+            "bulk",
+            200,
+            b'{"complete": true, "refused": 3, "refused_by_code": {"no_number": 3}}',
+            "refused lines: {'no_number': 3}",
+        ),
     ],
 )
 def test_what_is_not_the_answer_hoped_for_is_named(mode: str, status: int, body: bytes, fault: str) -> None:

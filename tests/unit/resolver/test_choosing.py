@@ -192,6 +192,16 @@ def test_a_thread_goes_when_its_number_leaves_the_pool():
     assert decided(resolver, TO, now_ms=NOW_MS + 9_000).number == AWAY.number
 
 
+def test_a_number_that_comes_back_has_none_of_its_threads_of_before():
+    resolver = threaded()
+    resolver.put_number(replace(HOME, powerpack_id=None), now_ms=NOW_MS)
+    resolver.put_number(replace(HOME, added_ms=NOW_MS + 5_000), now_ms=NOW_MS + 5_000)
+    assert resolver.pools[POWERPACK].thread_of(TO, NOW_MS + 5_000) is None
+    assert decided(resolver, TO, now_ms=NOW_MS + 5_000).number == AWAY.number
+    accept(resolver, TO, now_ms=NOW_MS + 5_000)
+    assert resolver.pools[POWERPACK].thread_of(TO, NOW_MS + 5_000) is not None
+
+
 def test_switching_sticky_sender_rules_the_very_next_decision():
     resolver = threaded()
     later_ms = NOW_MS + 5_000
