@@ -8,7 +8,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("benchmarks.decide", "benchmarks.journal", "benchmarks.lane", "benchmarks.accept", "benchmarks.bulk")
+MODULES = (
+    "benchmarks.decide",
+    "benchmarks.journal",
+    "benchmarks.lane",
+    "benchmarks.accept",
+    "benchmarks.bulk",
+    "benchmarks.pools",
+)
 
 if __name__ == "__main__":
     for module in MODULES:

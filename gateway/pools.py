@@ -26,6 +26,7 @@ from storage.catalog import AccountRow, ApplicationRow, CarrierRow, Catalog, Cat
 from storage.changes import told
 
 TICK_MS: Final = 250
+NUMBERS_IN_A_ROW: Final = 1_000
 
 
 class Pools:
@@ -133,8 +134,10 @@ class Pools:
             self.put_powerpack(powerpack)
         for gone in self.numbers.keys() - {row.number for row in rows.numbers}:
             self.drop_number(gone)
-        for number in rows.numbers:
+        for place, number in enumerate(rows.numbers):
             self.put_number(number)
+            if place % NUMBERS_IN_A_ROW == NUMBERS_IN_A_ROW - 1:
+                await asyncio.sleep(0)  # a million would keep everything else waiting for seconds
         for carrier in rows.carriers:
             self._follow_carrier(carrier)
 

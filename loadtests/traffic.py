@@ -16,13 +16,16 @@ from resolver.geography import AREA_CODES
 
 TEXT = "Your table for two is ready at 19:30."
 CODES = tuple(AREA_CODES)
+FICTIONAL = 55_501  # exchange and the line's first two digits
 JSON, NDJSON = "application/json", "application/x-ndjson"
 
 
 def recipients(chance: random.Random) -> Iterator[str]:
-    """One after another, without end."""
+    """One after another, without end; none of 555-01xx, where the demo's own numbers are."""
     while True:
-        yield f"+1{chance.choice(CODES)}{chance.randrange(2, 10)}{chance.randrange(10**6):06d}"
+        line = chance.randrange(2_000_000, 10_000_000)
+        if line // 100 != FICTIONAL:
+            yield f"+1{chance.choice(CODES)}{line}"
 
 
 def message_body(powerpack_uuid: str, to: Sequence[str]) -> bytes:

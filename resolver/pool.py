@@ -73,12 +73,13 @@ class Rung:
 class Pool:
     """One powerpack in memory: its settings, its numbers and their indexes, its threads."""
 
-    __slots__ = ("_by_order", "_ladders", "backlog", "better", "index", "numbers", "row", "threads", "touched")
+    __slots__ = ("_by_order", "_ladders", "backlog", "better", "busy", "index", "numbers", "row", "threads", "touched")
 
     def __init__(self, row: PowerpackRow, by_order: list[Number], *, threads_max: int) -> None:
         self.row = row
         self._by_order = by_order  # all numbers of the process: an entry names one by its place here
         self.numbers: dict[E164, Number] = {}
+        self.busy: dict[Number, None] = {}  # those of them with messages that are not handed over
         self.index: dict[tuple[Service, Priority], dict[tuple[NumberType, str], Rungs]] = {}
         self.threads = Threads(row.powerpack_id, most=threads_max)
         self.better = False  # since the last look, something could leave sooner elsewhere
@@ -132,6 +133,8 @@ class Pool:
     def put(self, number: Number) -> None:
         """Index a number, new or changed: O(1), whatever the size of the pool."""
         self.numbers[number.number] = number
+        number.busy = self.busy
+        number.note_busy(self.busy)
         groups = tuple(self._groups_of(number)) if number.row.state is NumberState.ACTIVE else ()
         if any(group.is_new for group in groups):
             self._ladders.clear()
@@ -140,6 +143,8 @@ class Pool:
     def drop(self, number: Number) -> None:
         """Take a number out; its entries die when they surface."""
         del self.numbers[number.number]
+        self.busy.pop(number, None)
+        number.busy = None
         _stand_in(number, ())
 
     def touch(self, number: Number) -> None:

@@ -37,7 +37,7 @@ class Number:
     """One source number in memory: its windows, its queue, its place in the indexes. Identity is its own."""
 
     __slots__ = (
-        "aside", "booked_segments", "bulk", "day", "day_law", "day_recommended", "due_ms", "entry", "front",
+        "aside", "booked_segments", "bulk", "busy", "day", "day_law", "day_recommended", "due_ms", "entry", "front",
         "is_paused", "is_touched", "last_used_ms", "link", "link_since_ms", "messages", "number", "order",
         "own_messages", "own_segments", "parts", "placed", "rate", "released_bulk_segments", "released_messages",
         "released_segments", "row", "segments", "stamp", "stayed", "tally", "turn", "urgent", "urgent_messages",
@@ -76,6 +76,7 @@ class Number:
         self.own_segments = self.own_messages = 0  # the part that named this number itself, without a powerpack
         self.is_paused = False  # its powerpack is: what named the number itself leaves all the same
         self.stayed: dict[Message, None] | None = None  # what such messages went past
+        self.busy: dict[Number, None] | None = None  # its powerpack's numbers with a backlog
 
     def change_limits(self, limits: Limits) -> None:
         """Other limits at once; what was used stays used."""
@@ -204,12 +205,21 @@ class Number:
         units = message.request.segments * sign
         self.segments += units
         self.messages += sign
+        if self.messages <= 1 and self.busy is not None:
+            self.note_busy(self.busy)
         if message.request.priority is Priority.URGENT:
             self.urgent_segments += units
             self.urgent_messages += sign
         if message.request.source:
             self.own_segments += units
             self.own_messages += sign
+
+    def note_busy(self, busy: dict[Number, None]) -> None:
+        """Stand among the busy numbers of its powerpack exactly while something is not handed over."""
+        if self.messages:
+            busy[self] = None
+        else:
+            busy.pop(self, None)
 
     def head(self) -> Message | None:
         """The message that leaves next, after dropping what no longer waits here; None when nothing does."""

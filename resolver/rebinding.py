@@ -110,7 +110,7 @@ def _backlog(pool: Pool, now_ms: int) -> Iterator[tuple[Message, int] | None]:
     """
     links: dict[CarrierName, Booked] = {}
     queues: list[Iterator[tuple[Message, int]]] = []
-    for count, number in enumerate(list(pool.numbers.values())):
+    for count, number in enumerate(list(pool.busy)):
         link = number.link
         if link.carrier not in links:
             links[link.carrier] = Booked(link.window.copy(), link.free_ms(1, now_ms) > now_ms + WORTH_MS)

@@ -6,7 +6,7 @@ Whatever an account asks for names the account in its SQL, so nobody reads or ch
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from resolver.model import NumberRow, PowerpackRow
 from storage.catalog_accounts import AccountTable
@@ -28,6 +28,7 @@ from storage.catalog_rows import (
     powerpack_of,
 )
 from storage.changes import Change, listen
+from storage.database import Session
 from storage.queries import QUERIES
 
 __all__ = [
@@ -42,6 +43,9 @@ __all__ = [
     "NumberTaken",
     "TypeTaken",
 ]
+
+
+NUMBERS_IN_A_ROW: Final = 1_000
 
 
 class CatalogRows(NamedTuple):
@@ -64,10 +68,19 @@ class Catalog(AccountTable, ApplicationTable, PowerpackTable, NumberTable, Inven
                 [account_of(record, self._vault) for record in await connection.fetch(QUERIES["list_accounts"])],
                 [application_of(record) for record in await connection.fetch(QUERIES["list_applications"])],
                 [powerpack_of(record) for record in await connection.fetch(QUERIES["list_powerpacks"])],
-                [number_of(record) for record in await connection.fetch(QUERIES["list_numbers"])],
+                await _numbers(connection),
                 [carrier_of(record) for record in await connection.fetch(QUERIES["list_carriers"])],
             )
 
     async def listen(self, on_change: Callable[[Change], Awaitable[None]]) -> None:
         """Hear of edits until cancelled: see changes.py. Begins with `all`."""
         await listen(self._database, on_change)
+
+
+async def _numbers(connection: Session) -> list[NumberRow]:
+    """All numbers, with a turn of the loop now and then: a running gateway reads them, too."""
+    rows: list[NumberRow] = []
+    cursor = await connection.cursor(QUERIES["list_numbers"])
+    while page := await cursor.fetch(NUMBERS_IN_A_ROW):
+        rows.extend(map(number_of, page))
+    return rows

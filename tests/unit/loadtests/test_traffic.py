@@ -21,6 +21,19 @@ def test_recipients_are_numbers_the_gateway_writes_to_and_the_same_for_a_seed() 
     assert [each for each in checked if isinstance(each, Refusal)] == []
 
 
+def test_no_recipient_is_one_of_the_demos_numbers() -> None:
+    class Fictional(random.Random):
+        """Draws 555-0100 first, which one in a thousand runs would."""
+
+        drawn = 0
+
+        def randrange(self, *bounds: int) -> int:  # type: ignore[override]
+            self.drawn += 1
+            return 5_550_100 if self.drawn == 1 else 5_550_200
+
+    assert next(recipients(Fictional(1))).endswith("5550200")
+
+
 def test_bodies_hold_what_they_should() -> None:
     to = ["+12125550123", "+14155550123"]
     assert orjson.loads(message_body("p", to))["dst"] == "+12125550123<+14155550123"

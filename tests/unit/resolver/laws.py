@@ -68,12 +68,15 @@ def check_counts(resolver: Resolver) -> None:
             assert getattr(each, name) == found[each.number, name], (each.number, name)
         head = each.head()
         pool = resolver.pools.get(each.row.powerpack_id) if each.row.powerpack_id is not None else None
+        assert each.busy is (pool.busy if pool is not None else None)
         assert each.is_paused is (pool is not None and pool.row.pause is not Pause.NONE)
         assert each.is_paused or each.stayed is None
         assert head is None or head.request.source or not each.is_paused
         assert all(kept.phase is Phase.WAITING and kept.number == each.number for kept in each.stayed or ())
         if head is not None and head.committed:
             assert each.placed is not None or each.must_wait(head.request.segments), f"{each.number} is stuck"
+    for pack in resolver.pools.values():
+        assert set(pack.busy) == {number for number in pack.numbers.values() if number.messages}
     for link in resolver.links.values():
         on_it = [each for each in resolver.numbers.values() if each.link is link]
         assert link.booked_segments == sum(each.booked_segments for each in on_it if not each.is_paused)

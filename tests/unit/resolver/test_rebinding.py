@@ -351,6 +351,14 @@ def test_a_look_at_many_numbers_is_taken_in_parts():
     assert calls >= 3
 
 
+def test_an_edit_looks_at_none_of_the_numbers_that_nothing_waits_at():
+    resolver = build([long_code(line=line) for line in range(50 * IDLE_LOOKS)], sticky_sender=False)
+    accept(resolver, recipient(line=1))
+    resolver.put_number(AWAY, now_ms=NOW_MS)
+    rebind(resolver, most=3)
+    assert not resolver.improving
+
+
 def test_powerpacks_take_turns():
     resolver, _ = crowded(150)
     second = replace(resolver.pools[POWERPACK].row, powerpack_id=type(POWERPACK)("second"))
