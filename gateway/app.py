@@ -30,6 +30,7 @@ from gateway.demo import FILE, Demo, ensure_demo, write_demo_file
 from gateway.dials import Dials
 from gateway.door import CannotListen, Door, address_of, bind
 from gateway.logs import Sink
+from gateway.operator_lookup import OperatorLookup
 from gateway.pressure import Pressure, measure_room
 from gateway.running import Exit, Stopping, Tasks, Watchdog, allow_files, stopped_after
 from gateway.settings import Settings, StorageSettings
@@ -108,6 +109,7 @@ class Gateway:
         self.tasks = Tasks()
         self._parts: Parts | None = None
         self._base: Surroundings | None = None
+        self._lookup: OperatorLookup | None = None
         self._is_accepting = self._is_sending = self._is_in_a_hurry = False
         self.is_started = False
 
@@ -136,6 +138,8 @@ class Gateway:
         for shared in find_shared({name: each.webhooks for name, each in carriers.items()}):
             log.warning("carriers share a secret", warning=shared)
         guard_policy(settings.callbacks)
+        if settings.operator_lookup.url:
+            self._lookup = OperatorLookup(settings.operator_lookup, clock=self._clock, counts=self._dials.lookups)
         make_data_folder(settings.storage.data)
         token = admin_token(settings) if settings.admin.enabled else ""
         bound = bind(settings.server)
@@ -196,7 +200,8 @@ class Gateway:
         recovered = await recover(stores.database, rows, resolver, now_ms=clock.now_ms(), links=links)
         clock.anchor(recovered.newest_ms)
         base = self._base = Surroundings(
-            settings, clock, self._ids, seeded_chance(), self._dials, self._pressure, self._around, self.tasks.end
+            settings, clock, self._ids, seeded_chance(), self._dials, self._pressure, self._around,
+            self._lookup.learn if self._lookup is not None else None, self.tasks.end,
         )  # fmt: skip
         parts = self._parts = assemble(base, stores, resolver, carriers)
         parts.pools.fill(rows)
@@ -222,6 +227,8 @@ class Gateway:
         await enter(stopped_after("threads", partial(self._flush_threads, parts), ms_max=PART_MS_MAX))
         await enter(running("threads", parts.threads.run()))
         await enter(running("clock", self._clock.watch()))
+        if self._lookup is not None:
+            await enter(running("operator look-up", self._lookup.run()))
         await enter(running("pressure", self._pressure.watch()))
         await enter(running("days", self._keep_days(stores.database)))
         await parts.upkeep.end_overdue(lost)

@@ -59,6 +59,7 @@ from gateway.pressure import Pressure
 from gateway.settings import CallbackSettings, JournalSettings, Settings
 from gateway.signatures import Tokens, make_nonce
 from gateway.stores import Stores
+from gateway.submissions import LearnOperators
 from gateway.sweeping import Sweeping
 from gateway.threads import StickyThreads
 from gateway.upkeep import Upkeep
@@ -84,6 +85,7 @@ class Surroundings:
     dials: Dials
     pressure: Pressure
     around: Around
+    learn_operators: LearnOperators | None
     on_broken_promise: Callable[[Exception], None]
 
 
@@ -197,7 +199,8 @@ def make_routes(
     outbound = Outbound(
         resolver, facts, journal, pools, lanes, clock=clock, ids=ids, chance=chance, allowed_countries=countries,
         claim_lead_ms=settings.lanes.claim_lead_ms, hold_ms_max=settings.journal.hold_ms_max,
-        find_operator=operators.find, accepted=dials.accepted, refused=dials.refused,
+        find_operator=operators.find, learn_operators=base.learn_operators,
+        accepted=dials.accepted, refused=dials.refused,
         binding=dials.binding,
         is_overloaded=base.pressure.is_high,
     )  # fmt: skip
@@ -227,14 +230,21 @@ def make_routes(
             messages=Messages(archive, resolver, facts, cancelling, clock=clock, subaccounts_of=pools.subaccounts_of),
             powerpacks=Powerpacks(pools, clock=clock, ids=ids),
             numbers=NumberPool(pools, owned),
-            resolve=Resolve(
-                resolver, pools, clock=clock, chance=chance, allowed_countries=countries, find_operator=operators.find
-            ),
+            resolve=make_resolve(base, resolver, pools, operators),
             accounts=Accounts(pools.accounts),
             resources=[*make_resources(base, stores, resolver, pools, owned), sticky],
             streams=sticky.streams(),
         ),
     ]
+
+
+def make_resolve(base: Surroundings, resolver: Resolver, pools: Pools, operators: Operators) -> Resolve:
+    """Make who says how a message would be decided."""
+    return Resolve(
+        resolver, pools, clock=base.clock, chance=base.chance,
+        allowed_countries=frozenset(base.settings.limits.countries), find_operator=operators.find,
+        learn_operators=base.learn_operators,
+    )  # fmt: skip
 
 
 def make_resources(

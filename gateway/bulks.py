@@ -10,6 +10,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from functools import partial
 from typing import Final, Protocol
 
@@ -76,9 +77,10 @@ class Bulks:
         soon, or `give_up` its place in the line. Raises KeyTaken, NotAccepted (the database refused its data) and
         storage's other errors, too. Only OutcomeUnknown leaves open what is stored.
         """
+        operators = await self._outbound.learn((request, recipient) for _, request, recipient in stretch.lines)
         async with self._turn:
             self._check_room(stretch)
-            settling, answer = self._take(stretch)
+            settling, answer = self._take(stretch, operators)
             await asyncio.sleep(0)
         check_stored(await settling)
         return answer
@@ -106,7 +108,7 @@ class Bulks:
             raise JournalFull("too many messages wait")
         self._line.pop(place, None)
 
-    def _take(self, stretch: Stretch) -> tuple[asyncio.Future[Settled], StretchAnswer]:
+    def _take(self, stretch: Stretch, operators: Mapping[E164, str]) -> tuple[asyncio.Future[Settled], StretchAnswer]:
         """All from the decisions to the journal, without an await."""
         outbound, now_ms = self._outbound, self._clock.now_ms()
         batch, answer = Batch(outbound), StretchAnswer([], [])
@@ -123,7 +125,7 @@ class Bulks:
                 if refusal is not None:
                     answer.refused.append(RefusedLine(line, refusal.code, refusal.detail))
                     continue
-                decided = outbound.decide(batch, request, recipient, line)
+                decided = outbound.decide(batch, request, recipient, line, operators)
                 if isinstance(decided, Outcome):
                     answer.stored.append(_message(line, request, decided))
                     used[request.request_id] = request

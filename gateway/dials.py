@@ -47,6 +47,7 @@ class Dials:
         self.accepted: Counter = metrics.counter("accepted_messages", "decided and stored, by tier", "tier")
         self.refused: Counter = metrics.counter("refused_messages", "not to be sent, by refusal", "code")
         self.reports: Counter = metrics.counter("reports", "delivery reports, by what became of them", "result")
+        self.lookups: Counter = metrics.counter("operator_lookups", "recipients, by what came of them", "result")
         self.binding: Counter = metrics.counter(
             "binding_windows", "accepted messages that wait, by the window that lets them", "window"
         )

@@ -12,7 +12,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -23,7 +23,7 @@ from gateway.facts import Facts
 from gateway.metrics import Counts
 from gateway.pools import Pools
 from gateway.rows import body_row, decided_row, failed_row
-from gateway.submissions import Answer, Invalid, KeyTaken, NotAccepted, Outcome, Submission
+from gateway.submissions import NOT_LEARNT, Answer, Invalid, KeyTaken, LearnOperators, NotAccepted, Outcome, Submission
 from resolver.compliance import check_recipient
 from resolver.core import Resolver
 from resolver.model import (
@@ -99,6 +99,7 @@ class Outbound:
         claim_lead_ms: int,
         hold_ms_max: int,
         find_operator: Callable[[E164], str],
+        learn_operators: LearnOperators | None = None,
         accepted: Counts,
         refused: Counts,
         binding: Counts | None = None,
@@ -115,7 +116,7 @@ class Outbound:
         self._allowed_countries = allowed_countries
         self._claim_lead_ms = claim_lead_ms
         self._hold_ms_max = hold_ms_max
-        self._find_operator = find_operator
+        self._find_operator, self._learn_operators = find_operator, learn_operators
         self._accepted, self._refused, self._binding = accepted, refused, binding
         self.is_overloaded = is_overloaded
         self._pending: dict[CarrierName, int] = {}  # claims being committed, by carrier: their places are taken
@@ -139,12 +140,13 @@ class Outbound:
             raise NotAccepted("overloaded")
         if not self._journal.ready and not await self._journal.wait_ready(self._hold_ms_max):
             raise JournalUnavailable("the database is away")  # what cannot be stored must not move anything
+        operators = await self.learn((request, each) for each in recipients) if self._learn_operators else NOT_LEARNT
         self.check_sender(request)  # it may have been deleted meanwhile
         request.request_id = RequestId(self._ids.new())
         request.segments, request.accepted_ms = measure(request.text).segments, self._clock.now_ms()
         batch = Batch(self)
         try:
-            self._decide(batch, request, recipients, invalid, refuse_now=submission.refuse_now)
+            self._decide(batch, request, recipients, operators, invalid, refuse_now=submission.refuse_now)
             answer = Answer(request.segments, batch.stored, batch.refused, invalid, duplicates)
             if not batch.stored:
                 if not batch.refused:
@@ -203,14 +205,32 @@ class Outbound:
             self._refused.add(checked.code)
         return checked
 
+    async def learn(self, wanted: Iterable[tuple[Request, E164]]) -> Mapping[E164, str]:
+        """Ask whose recipients they are, where the powerpack has a rule for operators and the table does not know."""
+        if self._learn_operators is None:
+            return NOT_LEARNT
+        powerpacks, recipients = self._pools.powerpacks, list[E164]()
+        for request, recipient in wanted:
+            row = powerpacks.get(request.powerpack_id)
+            if row is not None and row.operator_types and not self._find_operator(recipient):
+                recipients.append(recipient)
+        return await self._learn_operators(recipients) if recipients else NOT_LEARNT
+
     # -- deciding: no await from here to the journal --------------------------------------------------------------
 
     def _decide(
-        self, batch: Batch, request: Request, recipients: Sequence[E164], invalid: list[Invalid], *, refuse_now: bool
+        self,
+        batch: Batch,
+        request: Request,
+        recipients: Sequence[E164],
+        operators: Mapping[E164, str],
+        invalid: list[Invalid],
+        *,
+        refuse_now: bool,
     ) -> None:
         """One recipient after another, each knowing what those before it took."""
         for line, recipient in enumerate(recipients):
-            decided = self.decide(batch, request, recipient, line)
+            decided = self.decide(batch, request, recipient, line, operators)
             if not isinstance(decided, Refusal):
                 batch.stored.append(decided)
             elif decided.code not in STATE_REFUSALS:
@@ -223,10 +243,17 @@ class Outbound:
             batch.entry.bodies.append(body_row(request))
             self.claim(batch, request.accepted_ms)
 
-    def decide(self, batch: Batch, request: Request, recipient: E164, line: int) -> Outcome | Refusal:
-        """Decide one message and, unless it is refused, take it in: memory, the batch, its rows."""
+    def decide(
+        self, batch: Batch, request: Request, recipient: E164, line: int, operators: Mapping[E164, str] = NOT_LEARNT
+    ) -> Outcome | Refusal:
+        """Decide one message and, unless it is refused, take it in: memory, the batch, its rows.
+
+        `operators`: what was learnt beforehand of those the table does not know.
+        """
         now_ms = request.accepted_ms
         operator = self._find_operator(recipient)
+        if operators and not operator:
+            operator = operators.get(recipient, "")
         decided = self._resolver.decide(request, recipient, now_ms=now_ms, chance=self._chance(), operator=operator)
         if isinstance(decided, Refusal):
             self._refused.add(decided.code)

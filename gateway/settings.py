@@ -193,9 +193,22 @@ class AdminSettings:
 
     enabled: bool = setting(False, "serve it; the commands do the same without it")
     port: int = setting(8081, "its port; 0 takes a free one", least=0, most=65_535)
-    token: str = setting(
-        "", "what it asks for; empty: that of admin.token in the data folder, made at need", secret=True
-    )
+    token: str = setting("", "what it asks for; empty: that in admin.token of the data folder", secret=True)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorLookupSettings:
+    """A service that knows whose recipient a number is, asked where operator rules need it: docs/operators.md."""
+
+    url: str = setting("", "what is asked, with {number} for the recipient's digits; empty: nobody")
+    authorization: str = setting("", "the Authorization header it wants, such as `Bearer …`", secret=True)
+    operator: str = setting("", "path to the operator's name in the JSON answer, such as data.carrier.name")
+    wait_ms_max: int = setting(300, "a message waits for its answer; then it has no operator", least=1, most=10_000)
+    answer_ms_max: int = setting(2_000, "an answer may take; late ones serve the next message", least=1)
+    in_flight_max: int = setting(16, "requests to it at once", least=1, most=1_000)
+    cache_max: int = setting(100_000, "answers in memory, about 600 bytes each", least=1, most=5_000_000)
+    cache_s: int = setting(86_400, "an answer counts; people change networks rarely", least=1)
+    unknown_cache_s: int = setting(600, "an answer without an operator counts", least=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +236,7 @@ class Settings:
     limits: LimitsSettings = LimitsSettings()
     log: LogSettings = LogSettings()
     admin: AdminSettings = AdminSettings()
+    operator_lookup: OperatorLookupSettings = OperatorLookupSettings()
     carriers: Mapping[CarrierName, CarrierSettings] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -236,6 +250,7 @@ SECTIONS: Final[Mapping[str, type[Any]]] = {
     "limits": LimitsSettings,
     "log": LogSettings,
     "admin": AdminSettings,
+    "operator_lookup": OperatorLookupSettings,
 }
 WITHOUT_PREFIX: Final = ("server", "storage")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from resolver.model import E164, AccountId, Decision, MessageId, Refusal, Request
 from storage.bulks import BulkMessage
 from storage.records import IdempotencyRow, Settled, StretchRow
+
+LearnOperators = Callable[[Sequence[E164]], Awaitable[Mapping[E164, str]]]
+"""Asks for recipients' operators; answers in time with those that can be known."""
+NOT_LEARNT: Final[Mapping[E164, str]] = {}
 
 
 class Submission(NamedTuple):

@@ -119,6 +119,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.csv_lines
     gateway.number_files
     gateway.operators
+    gateway.operator_lookup
     gateway.cancelling
     gateway.carrier_orders
     gateway.edits

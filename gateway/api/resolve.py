@@ -23,6 +23,7 @@ from gateway.api.shapes_message import (
 )
 from gateway.clock import Chance, Clock
 from gateway.pools import Pools
+from gateway.submissions import LearnOperators
 from resolver.compliance import check_recipient
 from resolver.core import Resolver
 from resolver.model import (
@@ -66,27 +67,29 @@ class Resolve:
         chance: Chance,
         allowed_countries: frozenset[str],
         find_operator: Callable[[E164], str],
+        learn_operators: LearnOperators | None = None,
     ) -> None:
         self._resolver = resolver
         self._pools = pools
         self._clock = clock
         self._chance = chance
         self._allowed_countries = allowed_countries
-        self._find_operator = find_operator
+        self._find_operator, self._learn_operators = find_operator, learn_operators
 
     async def post(self, call: Call) -> Reply:
         """Resolve one message, or `messages`: each as if those before it had been accepted."""
         row, values = find_powerpack(self._pools, call), read_object(call.body)
         if "messages" not in values:
-            asked = self._read(row, values)
+            (asked,) = await self._learn(row, [self._read(row, values)])
+            find_powerpack(self._pools, call)  # it may have been deleted meanwhile
             return call.json(asked if isinstance(asked, dict) else self._explain(asked))
         messages = values["messages"]
         if not isinstance(messages, list) or len(values) > 1:
             raise invalid("messages", "must be a list, and the only key")
         if len(messages) > MESSAGES_MAX:
             raise api_error("too_many_recipients", f"messages has {len(messages)} entries; at most {MESSAGES_MAX}")
-        questions = [self._read(row, each) for each in messages]
-        return call.json({"decisions": self._rehearse(row, questions)})
+        questions = await self._learn(row, [self._read(row, each) for each in messages])
+        return call.json({"decisions": self._rehearse(find_powerpack(self._pools, call), questions)})
 
     def _read(self, row: PowerpackRow, values: object) -> Asked | dict[str, object]:
         """What is asked, or the answer where the recipient is none. Raises ApiError."""
@@ -118,6 +121,19 @@ class Resolve:
         operator = read_text(values, "operator")
         with_steps = read_bool(values, "steps") is not False
         return Asked(request, recipient, operator or self._find_operator(recipient), with_steps)
+
+    async def _learn(
+        self, row: PowerpackRow, questions: list[Asked | dict[str, object]]
+    ) -> list[Asked | dict[str, object]]:
+        """Ask for the operators that nobody said and the table does not know, as for a message."""
+        wanted = [each.recipient for each in questions if isinstance(each, Asked) and not each.operator]
+        if self._learn_operators is None or not row.operator_types or not wanted:
+            return questions
+        known = await self._learn_operators(wanted)
+        return [
+            each._replace(operator=each.operator or known.get(each.recipient, "")) if isinstance(each, Asked) else each
+            for each in questions
+        ]
 
     def _explain(self, asked: Asked) -> dict[str, object]:
         numbers = len(self._pools.members.get(asked.request.powerpack_id, {}))

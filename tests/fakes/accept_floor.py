@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gateway.api.shapes_message import render_callback
 from gateway.facts import Facts
@@ -154,6 +154,8 @@ class AcceptFloor:
         )
         self.accepted, self.refused = Tally(), Tally()
         self.operators: dict[E164, str] = {}
+        self.learnable: dict[E164, str] = {}  # what a service would say
+        self.learnt: list[E164] = []  # whom it was asked for
         self.outbound = Outbound(
             self.resolver,
             self.facts,
@@ -167,6 +169,7 @@ class AcceptFloor:
             claim_lead_ms=100,
             hold_ms_max=2_000,
             find_operator=lambda recipient: self.operators.get(recipient, ""),
+            learn_operators=self.learn,
             accepted=self.accepted,
             refused=self.refused,
             is_overloaded=is_overloaded,
@@ -199,6 +202,12 @@ class AcceptFloor:
         for number in self.catalog.numbers.values():
             self.resolver.put_number(number, now_ms=self.clock.now_ms())
         self.pools.fill(self.catalog.rows())
+
+    async def learn(self, recipients: Sequence[E164]) -> Mapping[E164, str]:
+        """As gateway/operator_lookup.py does."""
+        self.learnt.extend(recipients)
+        await asyncio.sleep(0)
+        return {each: self.learnable[each] for each in recipients if each in self.learnable}
 
     async def _decide_again(self) -> None:
         """As upkeep does."""

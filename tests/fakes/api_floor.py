@@ -134,7 +134,7 @@ class ApiFloor(AcceptFloor):
             numbers=NumberPool(self.pools, owned),
             resolve=Resolve(
                 self.resolver, self.pools, clock=self.clock, chance=self.chance, allowed_countries=countries,
-                find_operator=lambda recipient: self.operators.get(recipient, ""),
+                find_operator=lambda recipient: self.operators.get(recipient, ""), learn_operators=self.learn,
             ),
             accounts=Accounts(self.pools.accounts),
             resources=[

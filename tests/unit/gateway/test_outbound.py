@@ -142,6 +142,36 @@ async def test_the_operator_port_is_asked_for_each_recipient() -> None:
     answer = await floor.outbound.submit(floor.submission(*OTHERS[:2]))
     numbers = [outcome.result.number for outcome in answer.stored if isinstance(outcome.result, Decision)]
     assert numbers == [FIRST, toll_free.number]
+    assert floor.learnt == []  # the table knew
+
+
+@in_virtual_time
+async def test_a_service_is_asked_for_whom_the_table_does_not_know_where_there_are_rules() -> None:
+    floor = AcceptFloor(numbers=1)
+    toll_free = floor.add_number("+18005550100", number_type=NumberType.TOLL_FREE, powerpack_id=POWERPACK)
+    floor.fill()
+    floor.operators, floor.learnable = {E164(OTHERS[0]): "Verizon"}, {E164(OTHERS[1]): "Verizon"}
+    await floor.outbound.submit(floor.submission(*OTHERS[:3]))
+    assert floor.learnt == []
+    rules = {"Verizon": NumberType.LONG_CODE}
+    await floor.pools.change_powerpack(POWERPACK, lambda row: replace(row, operator_types=rules, sticky_sender=False))
+    answer = await floor.outbound.submit(floor.submission(*OTHERS[:3]))
+    assert floor.learnt == [E164(each) for each in OTHERS[1:3]]
+    numbers = [outcome.result.number for outcome in answer.stored if isinstance(outcome.result, Decision)]
+    assert numbers == [FIRST, FIRST, toll_free.number]
+    assert floor.resolver.open[answer.stored[1].message_id].operator == "Verizon"  # kept, should it be decided again
+
+
+@in_virtual_time
+async def test_a_powerpack_deleted_while_a_service_is_asked_takes_no_message() -> None:
+    floor = AcceptFloor(numbers=1)
+    rules = {"Verizon": NumberType.LONG_CODE}
+    row = await floor.pools.change_powerpack(POWERPACK, lambda row: replace(row, operator_types=rules))
+    asked = floor.outbound.submit(floor.submission(OTHERS[0]))
+    deleted = floor.pools.delete_powerpack(row, with_numbers=False)
+    sent, _ = await asyncio.gather(asked, deleted, return_exceptions=True)
+    assert isinstance(sent, NotAccepted)
+    assert not floor.resolver.open
 
 
 # --- Recipients -------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.api.lines import LINE_BYTES_MAX
-from resolver.model import E164
+from resolver.model import E164, NumberType
 from storage.records import Settled
 from tests.fakes.accept_floor import FIRST, POWERPACK
 from tests.fakes.api_client import ACCOUNT, OTHER_ACCOUNT, Client, Got, basic
@@ -675,3 +675,14 @@ async def test_a_line_may_name_its_source_number_instead_of_a_powerpack() -> Non
     assert codes == ["src_not_allowed", "invalid_src", "src_or_powerpack", "destination_is_source"]
     (row,) = [row for entry in floor.journal.committed for row in entry.messages]
     assert (row.powerpack_id, row.number) == (None, FIRST)
+
+
+async def test_operators_are_asked_for_before_a_stretch_is_decided() -> None:
+    async with served() as (floor, api):
+        floor.add_number("+18005550100", number_type=NumberType.TOLL_FREE, powerpack_id=POWERPACK)
+        floor.fill()
+        await api.post(f"Powerpack/{POWERPACK}/", {"operator_types": {"Verizon": "longcode"}})
+        floor.learnable = {E164(recipient(0)): "Verizon"}
+        got = await send(api, lines(2), answers="stream")
+    assert [each["from"][:4] for each in got.body["lines"][:2]] == ["1415", "1800"]
+    assert floor.learnt == [E164(recipient(0)), E164(recipient(1))]

@@ -65,6 +65,10 @@ async def test_an_operator_may_be_supposed() -> None:
         supposed = await api.post(PATH, {"dst": RECIPIENT, "operator": "Verizon"})
         floor.operators[E164(RECIPIENT)] = "Verizon"
         known = await api.post(PATH, {"dst": RECIPIENT})
+        del floor.operators[E164(RECIPIENT)]
+        floor.learnable[E164(RECIPIENT)] = "Verizon"
+        learnt = await api.post(PATH, {"messages": [{"dst": RECIPIENT}, {"dst": "1111"}]})
+    assert learnt.body["decisions"][0]["from"][:4] == "1415"
     assert plain.body["from"] == "18005550100"
     assert supposed.body["from"][:4] == known.body["from"][:4] == "1415"
 
