@@ -26,6 +26,7 @@ from gateway.api.numberpool import NumberPool
 from gateway.api.numbers import NumberRoutes
 from gateway.api.phone_numbers import PhoneNumbers
 from gateway.api.powerpacks import Powerpacks
+from gateway.api.recommend import Recommend
 from gateway.api.reports import CarrierReports
 from gateway.api.requests import RequestReader
 from gateway.api.resolve import Resolve
@@ -33,6 +34,7 @@ from gateway.api.router import Route, Router
 from gateway.api.routes import Resource, account_routes
 from gateway.api.sending import Sending
 from gateway.api.shapes_message import render_callback
+from gateway.api.simulate import Simulate
 from gateway.api.sticky import Sticky
 from gateway.api.subaccounts import SubaccountRoutes
 from gateway.api.windows import Windows
@@ -261,6 +263,8 @@ def make_resources(
         Composition(pools, owned),
         SubaccountRoutes(AccountEdits(stores.catalog, pools.follow), pools.subaccounts_of, clock=base.clock),
         Windows(resolver, pools, clock=base.clock),
+        Recommend(pools, MessageArchive(stores.database), clock=base.clock),
+        Simulate(resolver, pools, clock=base.clock, allowed_countries=frozenset(base.settings.limits.countries)),
     ]
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 COUNT_MAX = 10_000
 LOOKED_AT_MAX = 100_000
+DESTINATIONS_MAX = 200_000
+"""Of an account's newest messages that a mix of destinations is counted from."""
 SWEEP_PAGE = 500
 ID_SLACK_MS = 86_400_000
 """How far an id's time may be from its message's: ids follow the wall clock, messages one that never goes back."""
@@ -81,6 +83,16 @@ class MessageArchive:
             if record is None:
                 return None
             return (await _complete(connection, [message_row_of(record)]))[0]
+
+    async def destinations(
+        self, account_id: AccountId, powerpack_id: PowerpackId | None, *, since_ms: int
+    ) -> Mapping[str, int]:
+        """How many of its newest messages since then went to which area code (`+1415`); of one powerpack, if told."""
+        async with self._database.side() as connection:
+            records = await connection.fetch(
+                QUERIES["count_destinations"], account_id, first_id(since_ms), powerpack_id, DESTINATIONS_MAX
+            )
+        return {record["prefix"]: record["messages"] for record in records}
 
     async def list_page(
         self, account_id: AccountId, filters: MessageFilters, *, limit: int, offset: int

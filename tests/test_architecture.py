@@ -23,6 +23,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     resolver.area_codes
     resolver.geography
     resolver.composition
+    resolver.sizing
     resolver.segments
     resolver.compliance
     resolver.windows
@@ -43,6 +44,7 @@ READING_ORDER: tuple[str, ...] = tuple(
     resolver.memory
     resolver.rebinding
     resolver.core
+    resolver.simulation
 
     storage.records
     storage.queries
@@ -175,7 +177,11 @@ READING_ORDER: tuple[str, ...] = tuple(
     gateway.api.windows
     gateway.api.numbers
     gateway.api.phone_numbers
+    gateway.api.places
     gateway.api.composition
+    gateway.api.shapes_advice
+    gateway.api.recommend
+    gateway.api.simulate
     gateway.api.resolve
     gateway.api.replays
     gateway.api.report_stream
@@ -216,8 +222,8 @@ NAMES_WITHOUT_A_NOUN = frozenset({"base", "common", "helper", "helpers", "misc",
 # The resolver is called between two awaits and must give the same answer in a simulation: no clock, no chance, no I/O.
 # An allow list, so that what is not thought of is refused too.
 RESOLVER_MAY_IMPORT = frozenset(
-    "__future__ abc array bisect collections dataclasses enum functools hashlib heapq itertools math operator re "
-    "struct types typing phonenumbers".split()
+    "__future__ abc array bisect collections dataclasses enum fractions functools hashlib heapq itertools math "
+    "operator re struct types typing phonenumbers".split()
 )
 RESOLVER_MAY_NOT_CALL = frozenset({"__import__", "breakpoint", "eval", "exec", "input", "open", "print"})
 

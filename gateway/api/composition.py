@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from decimal import Decimal
-from itertools import islice
 from typing import Final
 
 from gateway.api.arguments import read_own
-from gateway.api.bodies import Values, one_of, read_bool, read_choice, read_text
+from gateway.api.bodies import one_of, read_bool, read_choice, read_text
 from gateway.api.call import Call, Handler, Reply
 from gateway.api.errors import api_error, invalid, missing
+from gateway.api.places import COUNTRY_OF_REGION, NAMES, count_members, read_places
 from gateway.api.powerpacks import find_powerpack
 from gateway.edits import EditRefused
 from gateway.numbers import Numbers
 from gateway.pools import Pools
-from resolver.composition import Counts, Lack, Place, Scope, count_places, lacks
+from resolver.composition import Counts, Lack, Place, Scope, lacks
 from resolver.geography import AREA_CODES, calling_code
 from resolver.model import AccountId, NumberType, PowerpackRow, Service
 from storage.catalog_inventory import InventoryRow, Search
 
 BOUGHT_MAX: Final = 100  # of one request
-WANTED_MAX: Final = 100_000
-COUNTED_IN_A_ROW: Final = 10_000
-NAMES: Final[Mapping[str, Scope]] = {
-    "area_codes": Scope.AREA_CODE, "regions": Scope.REGION, "countries": Scope.COUNTRY,
-}  # fmt: skip
 KEYS: Final = (*NAMES, "service", "confirm", "setup_rate", "monthly_rate")
-
-_COUNTRY_OF_REGION: Final = {region: each.country for each in AREA_CODES.values() for region in each.regions}
 
 
 class Composition:
@@ -46,16 +38,18 @@ class Composition:
     async def get(self, call: Call) -> Reply:
         read_own(call, ())
         row = find_powerpack(self._pools, call)
-        return call.json(_shown(await self._count(row)))
+        return call.json(_shown(await count_members(self._pools, row)))
 
     async def fill(self, call: Call) -> Reply:
         """Say what it takes to have what is wanted and, with `confirm`, buy it. What is there counts, so it repeats."""
         values = read_own(call, KEYS)
         row = find_powerpack(self._pools, call)
-        wanted = _read_wanted(values)
+        wanted = read_places(values)
+        if not wanted:
+            raise missing(one_of(tuple(NAMES)).removeprefix("must be "))
         service = read_choice(values, "service", Service) or Service.SMS
         confirmed = bool(read_bool(values, "confirm"))
-        found = lacks(await self._count(row), wanted)
+        found = lacks(await count_members(self._pools, row), wanted)
         if sum(lack.more for lack in found) > BOUGHT_MAX:
             raise invalid("the composition", f"lacks more than {BOUGHT_MAX} numbers; ask for it in steps")
         offers, short = await self._offers(call.account_id, found, service)
@@ -74,15 +68,6 @@ class Composition:
             "short": [{"scope": lack.place.scope, "name": lack.place.name, "count": lack.more} for lack in short],
         }
         return call.json(answer)
-
-    async def _count(self, row: PowerpackRow) -> Counts:
-        """Long codes by place; other requests get their turn meanwhile."""
-        counts: Counts = count_places(())
-        members = iter(list(self._pools.members[row.powerpack_id].values()))
-        while some := list(islice(members, COUNTED_IN_A_ROW)):
-            counts.update(count_places(each.number for each in some if each.type is NumberType.LONG_CODE))
-            await asyncio.sleep(0)
-        return counts
 
     async def _offers(
         self, account_id: AccountId, found: list[Lack], service: Service
@@ -111,38 +96,12 @@ class Composition:
         return statuses
 
 
-def _read_wanted(values: Values) -> dict[Place, int]:
-    wanted: dict[Place, int] = {}
-    for key, scope in NAMES.items():
-        said = values.get(key)
-        if said is None:
-            continue
-        if not isinstance(said, dict):
-            raise invalid(key, "must be an object: how many of which")
-        for name, count in said.items():
-            if type(count) is not int or not 0 <= count <= WANTED_MAX:
-                raise invalid(key, f"must have counts from 0 to {WANTED_MAX}")
-            place = Place(scope, str(name).strip().upper())
-            if not _is_known(place):
-                raise invalid(key, f"names {str(name)[:20]!a}, which is none")
-            wanted[place] = count
-    if not wanted:
-        raise missing(one_of(tuple(NAMES)).removeprefix("must be "))
-    return wanted
-
-
-def _is_known(place: Place) -> bool:
-    if place.scope is Scope.AREA_CODE:
-        return place.name in AREA_CODES
-    return place.name in _COUNTRY_OF_REGION if place.scope is Scope.REGION else bool(calling_code(place.name))
-
-
 def _search_of(place: Place, service: Service) -> Search:
     types, services = (NumberType.LONG_CODE,), (service,)
     if place.scope is Scope.AREA_CODE:
         return Search(AREA_CODES[place.name].country, types, f"+1{place.name}", services)
     if place.scope is Scope.REGION:
-        return Search(_COUNTRY_OF_REGION[place.name], types, "+1", services, place.name)
+        return Search(COUNTRY_OF_REGION[place.name], types, "+1", services, place.name)
     return Search(place.name, types, f"+{calling_code(place.name)}", services)
 
 

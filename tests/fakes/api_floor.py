@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
@@ -18,11 +19,13 @@ from gateway.api.numberpool import NumberPool
 from gateway.api.numbers import NumberRoutes
 from gateway.api.phone_numbers import PhoneNumbers
 from gateway.api.powerpacks import Powerpacks
+from gateway.api.recommend import Recommend
 from gateway.api.requests import RequestReader
 from gateway.api.resolve import Resolve
 from gateway.api.router import Router
 from gateway.api.routes import account_routes
 from gateway.api.sending import Sending
+from gateway.api.simulate import Simulate
 from gateway.api.sticky import Sticky
 from gateway.api.subaccounts import SubaccountRoutes
 from gateway.api.windows import Windows
@@ -33,7 +36,7 @@ from gateway.guard import GuardPolicy
 from gateway.numbers import Numbers
 from gateway.settings import LimitsSettings, ServerSettings
 from gateway.threads import StickyThreads
-from resolver.model import E164, AccountId, MessageId
+from resolver.model import E164, AccountId, MessageId, PowerpackId
 from storage.bulks import BulkMessage
 from storage.history import StoredMessage
 from storage.messages import MessageFilters, MessagePage
@@ -68,6 +71,16 @@ class MemoryArchive:
     ) -> StoredMessage | None:
         found = [each for each in self.stored() if each.row.message_id == message_id]
         return found[0] if found and found[0].row.account_id in (account_id, *also) else None
+
+    async def destinations(
+        self, account_id: AccountId, powerpack_id: PowerpackId | None, *, since_ms: int
+    ) -> dict[str, int]:
+        rows = [each.row for each in self.stored() if each.row.account_id == account_id]
+        return Counter(
+            row.recipient[:5]
+            for row in rows
+            if row.accepted_ms >= since_ms and powerpack_id in (None, row.powerpack_id)
+        )
 
     async def list_page(
         self, account_id: AccountId, filters: MessageFilters, *, limit: int, offset: int
@@ -141,6 +154,8 @@ class ApiFloor(AcceptFloor):
                 NumberRoutes(self.pools, owned),
                 PhoneNumbers(self.pools, owned),
                 Composition(self.pools, owned),
+                Recommend(self.pools, self.archive, clock=self.clock),
+                Simulate(self.resolver, self.pools, clock=self.clock, allowed_countries=countries),
                 sticky,
                 SubaccountRoutes(
                     AccountEdits(self.catalog, self.pools.follow), self.pools.subaccounts_of, clock=self.clock

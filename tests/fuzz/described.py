@@ -30,6 +30,7 @@ from tests.fuzz.run import OPEN_DOOR
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DOOMED: Final = 30
+STAYING: Final = 5  # of the powerpack's numbers
 NEEDS_MORE: Final = {"POST /carriers/{carrier}/reports"}
 """What cannot be answered well here: the demo's carrier has no secret to prove itself by."""
 OF_NO_POWERPACK: Final = "12025550100"
@@ -222,6 +223,9 @@ def known_ids(api: Api) -> dict[str, list[str]]:
     powerpack = api("GET", f"Powerpack/{api.demo['powerpack_uuid']}/")
     pool = powerpack["number_pool"].split("/")[5]
     sent = api("POST", "Message/", {"powerpack_uuid": powerpack["uuid"], "dst": "<".join(RECIPIENTS), "text": "Hello"})
+    staying = long_codes(api, pool)[:STAYING]
+    for recipient in RECIPIENTS:  # their threads go with their number
+        api("PUT", f"Powerpack/{powerpack['uuid']}/Sticky/{recipient}/", {"number": staying[0]})
     for kind, number in (("Tollfree", TOLL_FREE[0]), ("Shortcode", SHORT_CODES[0])):
         api("POST", f"NumberPool/{pool}/{kind}/{number}/")
     bulk = api("POST", f"Message/Bulk/?powerpack_uuid={powerpack['uuid']}", {"dst": RECIPIENTS[0], "text": "Hello"})
@@ -235,8 +239,8 @@ def known_ids(api: Api) -> dict[str, list[str]]:
         "Subaccount/{subauth_id}": [api("POST", "Subaccount/", {"name": "known"})["auth_id"]],
         "carriers/{carrier}": ["simulated"],
         "PhoneNumber/{number}": FOR_RENT,
-        "Sticky/{recipient}": RECIPIENTS[::2],  # who has a thread by what was sent
-        "Number/{number}": long_codes(api, pool)[:5],
+        "Sticky/{recipient}": RECIPIENTS[::2],
+        "Number/{number}": staying,
         "Tollfree/{number}": TOLL_FREE,
         "Shortcode/{number}": SHORT_CODES,
     }
@@ -258,7 +262,7 @@ def doomed_ids(api: Api) -> dict[str, list[str]]:
             api("POST", "Subaccount/", {"name": f"doomed {place}"})["auth_id"] for place in range(DOOMED)
         ],
         "Message/{message_uuid}": waiting["message_uuid"],
-        "Number/{number}": long_codes(api, pool)[5:],
+        "Number/{number}": long_codes(api, pool)[STAYING:],
         "Tollfree/{number}": TOLL_FREE,
         "Shortcode/{number}": SHORT_CODES,
         "Sticky/{recipient}": RECIPIENTS[1::2],

@@ -126,6 +126,25 @@ async def test_a_list_shows_the_newest_first_page_by_page(journal: Journal, arch
     assert pages[0].messages[0].body == entry.bodies[0]
 
 
+async def test_destinations_are_counted_by_area_code_per_account_and_powerpack(
+    journal: Journal, archive: MessageArchive
+) -> None:
+    other_pack = PowerpackId(new_id())
+    for changes in (
+        {"recipient": E164("+12125550777")},
+        {"recipient": E164("+12125550778")},
+        {"recipient": E164("+12125550778"), "powerpack_id": other_pack},
+        {"recipient": E164("+496912345678")},
+    ):
+        request_id = new_id()
+        await store(journal, Entry(bodies=[body_row(request_id)], messages=[message_row(request_id, **changes)]))
+    await store(journal, request_entry(1, account_id=OTHER_ACCOUNT))
+    assert await archive.destinations(ACCOUNT, None, since_ms=NOW_MS - HOUR_MS) == {"+1212": 3}
+    assert await archive.destinations(ACCOUNT, other_pack, since_ms=NOW_MS - HOUR_MS) == {"+1212": 1}
+    assert await archive.destinations(ACCOUNT, None, since_ms=wall_ms() + HOUR_MS) == {}
+    assert await archive.destinations(AccountId("MA99999999999999999Z"), None, since_ms=0) == {}
+
+
 FILTERS: dict[str, tuple[dict[str, Any], MessageFilters]] = {
     "powerpack": ({"powerpack_id": PowerpackId(new_id())}, MessageFilters(powerpack_id=POWERPACK)),
     "recipient": ({"recipient": E164("+14155550777")}, MessageFilters(recipient=RECIPIENT)),

@@ -47,6 +47,17 @@ LEFT JOIN LATERAL (
 ) AS page ON true
 ORDER BY page.message_id DESC;
 
+-- name: count_destinations
+-- To which area codes an account wrote, of its newest $4 messages since $2; $3: of one powerpack only.
+SELECT left(recipient, 5) AS prefix, count(*) AS messages
+FROM (
+    SELECT recipient, powerpack_id FROM messages
+    WHERE account_id = $1 AND message_id >= $2::uuid
+    ORDER BY message_id DESC LIMIT $4
+) AS m
+WHERE recipient LIKE '+1%' AND ($3::uuid IS NULL OR powerpack_id = $3)
+GROUP BY 1;
+
 -- name: bodies_by_request
 -- What requests said; their texts are kept for a shorter time than their messages.
 SELECT request_id, account_id, text, callback_url, callback_method, patience_ms, validity_ms, on_unknown, log,

@@ -18,6 +18,7 @@ from gateway.api.errors import ERRORS, ApiError
 from gateway.api.middleware import Front
 from gateway.api.numberpool import NUMBER, SHORTCODE, TOLLFREE, read_filter
 from gateway.api.pages import read_page
+from gateway.api.recommend import RECOMMEND_KEYS
 from gateway.api.reports import CarrierReports
 from gateway.api.router import Access, Route, Router
 from gateway.api.routes import LATER
@@ -28,6 +29,7 @@ from gateway.api.shapes_message import RESOLVE_KEYS
 from gateway.api.shapes_number import UNBUILT_FILTERS, read_number_filter
 from gateway.api.shapes_powerpack import read_settings
 from gateway.api.shapes_stored import NOT_FILTERED, read_filters
+from gateway.api.simulate import SIMULATE_KEYS
 from gateway.api.windows import KEYS as WINDOWS_KEYS
 from gateway.carriers.carrier import Report
 from gateway.clock import SystemClock, SystemIds
@@ -231,6 +233,7 @@ QUERIES: dict[Operation, set[str]] = {
     ("DELETE", MESSAGES): {"powerpack_uuid", "reference"},
     ("DELETE", POWERPACK): {"unrent_numbers"},
     ("GET", f"{POWERPACK}Windows/"): set(WINDOWS_KEYS),
+    ("GET", f"{POWERPACKS}Recommend/"): set(RECOMMEND_KEYS),
     ("DELETE", f"{POOL}Number/{{number}}/"): {"unrent"},
     ("DELETE", f"{POOL}Tollfree/{{number}}/"): {"unrent"},
     ("POST", "/carriers/{carrier}/reports"): {"answers"},
@@ -260,6 +263,7 @@ BODIES: dict[Operation, set[str]] = {
     ("POST", f"{POWERPACK}Resolve/"): {*RESOLVE_KEYS, "messages"},
     ("POST", f"{POWERPACK}Pause/"): {"refuse"},
     ("POST", f"{POWERPACK}Composition/"): set(COMPOSITION_KEYS),
+    ("POST", f"{POWERPACK}Simulate/"): set(SIMULATE_KEYS),
     ("PUT", f"{POWERPACK}Sticky/{{recipient}}/"): {"number"},
     ("DELETE", f"{POOL}Number/{{number}}/"): {"unrent"},
     ("DELETE", f"{POOL}Tollfree/{{number}}/"): {"unrent"},
